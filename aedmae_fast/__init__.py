@@ -1,0 +1,14 @@
+"""High-throughput video anomaly scoring with self-distilled masked auto-encoders (AED-MAE).
+
+>>> from aedmae_fast import Scorer
+>>> scorer = Scorer.from_pretrained("model.safetensors")
+>>> scores = scorer.score("video.mp4")
+>>> scores.score  # float64 [frames], higher is more unusual
+"""
+
+from aedmae_fast import ops
+from aedmae_fast.engine.scorer import Scorer
+from aedmae_fast.model.checkpoint import load_model
+from aedmae_fast.version import __version__
+
+__all__ = ["Scorer", "__version__", "load_model", "ops"]

@@ -1,0 +1,112 @@
+"""Backends are chosen aloud: every ``auto`` becomes a value and a reason, an explicit wish is met or refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+
+from aedmae_fast.config import PRESETS, ModelConfig, ScoringPreset
+
+
+class Choice(NamedTuple):
+    """What was chosen, and why, as the command prints it."""
+
+    value: str
+    why: str
+
+
+class ChoiceError(ValueError):
+    """An explicit choice that cannot be had here. The message says what to choose instead."""
+
+
+def choose_device(wish: str) -> Choice:
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+    if wish == "auto":
+        if torch.cuda.is_available():
+            return Choice("cuda", torch.cuda.get_device_name())
+        build = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+        return Choice("cpu", f"no CUDA device; torch {torch.__version__} is built {build}")
+    try:
+        device = torch.device(wish)
+    except RuntimeError as error:
+        raise ChoiceError(f"device: expected auto, cpu, cuda or cuda:N, found {wish!r}") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ChoiceError(f"device: expected auto, cpu, cuda or cuda:N, found {wish!r}")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise ChoiceError(f"device: {wish!r} asked for, but torch sees {count} CUDA devices; use --device cpu")
+    return Choice(str(device), "asked for")
+
+
+def choose_precision(wish: str, device: str) -> Choice:
+    """``auto``, ``fp32`` or ``bf16``. fp16 is never chosen: on CPUs it is over ten times slower than fp32."""
+    if wish == "fp32":
+        return Choice("fp32", "asked for")
+    native, why = _bf16_support(device)
+    if wish == "bf16":
+        return Choice("bf16", "asked for" if native else f"asked for, though emulated: {why}")
+    if wish == "auto":
+        return Choice("bf16" if native else "fp32", why)
+    raise ChoiceError(f"precision: expected auto, fp32 or bf16, found {wish!r}")
+
+
+def _bf16_support(device: str) -> tuple[bool, str]:
+    if torch.device(device).type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return native, "the GPU computes in bf16" if native else "the GPU has no bf16 arithmetic"
+    capabilities: Mapping[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # newer than torch 2.11
+    for flag, name in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX512_BF16"), ("bf16", "Arm BF16")):
+        if capabilities.get(flag):
+            return True, f"the CPU has {name}"
+    return False, "the CPU has no bf16 arithmetic"
+
+
+def choose_preset(wish: str | ScoringPreset, config: ModelConfig) -> tuple[ScoringPreset, Choice]:
+    """A name, ``auto``, or a preset of one's own."""
+    if isinstance(wish, ScoringPreset):
+        preset, why = wish, "asked for"
+    elif wish == "auto" and config.class_head:
+        preset, why = PRESETS["paper"], "the network has a class head"
+    elif wish == "auto":
+        preset = PRESETS["release-avenue" if config.patch == 16 else "release-shanghaitech"]
+        why = f"the network has no class head and patch {config.patch}, as in the release"
+    elif wish in PRESETS:
+        preset, why = PRESETS[wish], "asked for"
+    else:
+        raise ChoiceError(f"preset: expected auto or one of {sorted(PRESETS)}, found {wish!r}")
+    if preset.class_weight and not config.class_head:
+        raise ChoiceError(
+            f"preset: {preset.name!r} weighs the class probability, but this network has no class head;"
+            " use release-avenue or release-shanghaitech"
+        )
+    return preset, Choice(preset.name, why)
+
+
+def choose_batch_size(wish: int | str, device: str) -> Choice:
+    """Frames computed per step. Scores do not depend on it."""
+    if wish == "auto":
+        return Choice("8", "enough to keep a CPU busy") if device == "cpu" else Choice("64", "fills a GPU")
+    return Choice(str(_positive("batch_size", wish)), "asked for")
+
+
+def choose_workers(wish: int | str, device: str) -> Choice:
+    """Decoder threads. A decoder feeds many times what a CPU computes; a GPU takes all that the cores can decode."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if wish == "auto":
+        count = max(1, cores // 8) if device == "cpu" else cores
+        return Choice(str(count), f"{cores} cores, compute on {device}")
+    return Choice(str(_positive("workers", wish)), "asked for")
+
+
+def _positive(name: str, wish: int | str) -> int:
+    try:
+        value = int(wish)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise ChoiceError(f"{name}: expected auto or a whole number from 1, found {wish!r}")
+    return value

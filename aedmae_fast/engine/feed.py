@@ -1,0 +1,147 @@
+"""Decoding in threads of its own: files in, blocks of model-sized frames out, through a bounded queue.
+
+Every frame is decoded, converted and resized once, in the decoder's thread, so that only small frames wait in the
+queue. The queue's bound is the back-pressure: memory does not depend on a video's length.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aedmae_fast.ops import frame_prep
+from aedmae_fast.video import Outcome, Status, Video, VideoError, VideoInfo
+
+BLOCK = 8  # frames handed over at a time: enough to make the hand-over's cost vanish, few enough to keep memory small
+DEPTH = 4  # blocks that may wait per worker
+
+Source = Callable[[], Video]
+
+
+class Opened(NamedTuple):
+    """A clip's first event; absent where it cannot be opened."""
+
+    clip: int
+    info: VideoInfo
+
+
+class Block(NamedTuple):
+    """Consecutive frames of a clip."""
+
+    clip: int
+    frames: Tensor  # uint8 [n, H, W, 3], BGR, model size
+    times: list[float]  # seconds
+
+
+class Ended(NamedTuple):
+    """A clip's last event."""
+
+    clip: int
+    outcome: Outcome
+
+
+Event = Opened | Block | Ended
+
+
+class Feed:
+    """Iterate to get the events of all clips; those of one clip in order, those of several workers' clips interleaved.
+
+    Args:
+        sources: functions that open one video each; called in order, in the workers' threads.
+        size: model input (height, width).
+        workers: decoder threads; each decodes whole files.
+
+    A trouble with one clip ends that clip with its status, never the feed.
+    """
+
+    def __init__(self, sources: Iterable[Source], size: tuple[int, int], workers: int) -> None:
+        self._sources = enumerate(sources)
+        self._size = size
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._queue: queue.Queue[Event | BaseException | None] = queue.Queue(maxsize=DEPTH * workers)
+        self._workers = [threading.Thread(target=self._work, name=f"decode-{i}", daemon=True) for i in range(workers)]
+
+    def __iter__(self) -> Iterator[Event]:
+        for worker in self._workers:
+            worker.start()
+        running = len(self._workers)
+        try:
+            while running:
+                event = self._queue.get()
+                if event is None:
+                    running -= 1
+                elif isinstance(event, BaseException):
+                    raise event
+                else:
+                    yield event
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Stop the workers and wait until their files are closed."""
+        self._stop.set()
+        for worker in self._workers:
+            if worker.ident is not None:
+                worker.join()
+
+    def _work(self) -> None:
+        try:
+            while not self._stop.is_set():
+                with self._lock:
+                    index, source = next(self._sources, (-1, None))
+                if source is None:
+                    break
+                self._decode(index, source)
+        except BaseException as error:  # the iterable of sources itself failed: the consumer's error, not a clip's
+            self._put(error)
+        self._put(None)
+
+    def _decode(self, clip: int, source: Source) -> None:
+        try:
+            video = source()
+            try:
+                self._put(Opened(clip, video.info))
+                for block in self._blocks(clip, video):
+                    if not self._put(block):
+                        return
+                self._put(Ended(clip, video.outcome))
+            finally:
+                video.close()
+        except VideoError as error:
+            self._put(Ended(clip, Outcome(error.status, error.reason)))
+        except Exception as error:  # whatever a hostile file provokes stays that file's trouble
+            self._put(Ended(clip, Outcome(Status.FAILED, f"{type(error).__name__}: {error}")))
+
+    def _blocks(self, clip: int, video: Video) -> Iterator[Block]:
+        frames: list[Tensor] = []
+        times: list[float] = []
+        for chunk in video:
+            frames.append(frame_prep(list(chunk.planes), *self._size, matrix=chunk.matrix, full_range=chunk.full_range))
+            times.extend(chunk.times)
+            if len(times) >= BLOCK:
+                yield Block(clip, _join(frames), times)
+                frames, times = [], []
+        if frames:
+            yield Block(clip, _join(frames), times)
+
+    def _put(self, event: Event | BaseException | None) -> bool:
+        """Wait for room; False if the feed is being closed meanwhile."""
+        while not self._stop.is_set():
+            try:
+                self._queue.put(event, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+
+def _join(frames: list[Tensor]) -> Tensor:
+    """Concatenate without torch: its copies would start a second team of OpenMP threads beside the compute's."""
+    return torch.from_numpy(np.concatenate([f.numpy() for f in frames]))

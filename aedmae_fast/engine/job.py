@@ -1,0 +1,242 @@
+"""A directory as a job: which files, what is done already, one CSV a file, a manifest that survives any crash.
+
+Each finished file is one line in a journal (appended and synced), so that a kill loses at most the files in hand; the
+manifest is written from it at the end of a run. Every file appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from aedmae_fast.engine.results import ClipScores
+from aedmae_fast.engine.scorer import OnOpened, OnScored, Scorer
+from aedmae_fast.engine.table import write_csv
+from aedmae_fast.video import Status
+
+MANIFEST = "manifest.json"
+JOURNAL = ".journal.jsonl"
+LOCK = ".lock"
+
+Entry = dict[str, Any]  # one file's record in the manifest
+OnFinished = Callable[[str, Entry, "ClipScores | None"], None]
+
+
+class JobError(Exception):
+    """A job that cannot start. The message says what to do."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One video of a job."""
+
+    path: Path
+    name: str  # path of its scores relative to the output folder, without ``.csv``; its key in the manifest
+
+
+def name_items(paths: Sequence[Path], root: Path | None) -> list[Item]:
+    """Names under ``root``, or under the paths' common parent; each path once."""
+    if root is None:
+        parents = {os.path.abspath(p.parent) for p in paths}
+        root = Path(os.path.commonpath(parents)) if parents else Path()
+    base = os.path.abspath(root)
+    named = {os.path.relpath(os.path.abspath(path), base): path for path in paths}
+    return [Item(path, path.resolve().name if name == "." else name) for name, path in named.items()]
+
+
+class Job:
+    """An output folder and what is known of it. Use as a context manager: it holds the folder's lock.
+
+    Args:
+        out: output folder, made if it is missing.
+        settings: what scores depend on; results of other settings are never mixed with these.
+        overwrite: score everything again, whatever is there.
+
+    Raises:
+        JobError: the folder cannot be written, another run is using it, or it holds results of other settings.
+    """
+
+    def __init__(self, out: Path, settings: dict[str, Any], *, overwrite: bool = False) -> None:
+        self.out = out
+        self.settings = settings
+        self._overwrite = overwrite
+        self._entries: dict[str, Entry] = {}
+        self._files = contextlib.ExitStack()
+
+    def __enter__(self) -> Job:
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            lock = self._files.enter_context(open(self.out / LOCK, "a"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise JobError(
+                    f"{self.out}: another run is writing here; wait for it or choose another --out"
+                ) from error
+            self._entries = {} if self._overwrite else self._read()
+            self._write_manifest()
+            self._journal: IO[str] = self._files.enter_context(open(self.out / JOURNAL, "w"))
+        except OSError as error:
+            self._files.close()
+            raise JobError(f"{self.out}: cannot write here ({error.strerror}); choose another --out") from error
+        except BaseException:
+            self._files.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._files.close()
+
+    def is_finished(self, item: Item) -> bool:
+        """Whether the item was scored under these settings and has not changed since. What failed is tried again."""
+        entry = self._entries.get(item.name)
+        if entry is None or entry["status"] == Status.FAILED or entry["source"] != _fingerprint(item.path):
+            return False
+        return entry["output"] is None or (self.out / entry["output"]).is_file()
+
+    def entry(self, item: Item) -> Entry:
+        return self._entries[item.name]
+
+    def run(
+        self,
+        scorer: Scorer,
+        items: Sequence[Item],
+        *,
+        on_opened: OnOpened | None = None,
+        on_scored: OnScored | None = None,
+        on_finished: OnFinished | None = None,
+    ) -> None:
+        """Score the items, writing each one's CSV as soon as it is complete.
+
+        ``on_finished`` gets a name, its manifest entry and its scores, or None where they could not be written.
+        """
+        sources = [_fingerprint(item.path) for item in items]  # before reading: a file that changes is not finished
+        for index, scores in scorer.score_unordered([item.path for item in items], on_opened, on_scored):
+            entry, written = self._save(items[index], scores, sources[index])
+            self._entries[items[index].name] = entry
+            if on_finished:
+                on_finished(items[index].name, entry, scores if written else None)
+
+    def finish(self, environment: dict[str, Any], left_out: dict[str, str]) -> None:
+        """Write the manifest and drop the journal.
+
+        Args:
+            environment: versions and devices.
+            left_out: what the search for videos could not look at, and why.
+
+        Raises:
+            OSError: the disk is full; the journal stays, and the next run reads it.
+        """
+        self._write_manifest(environment, left_out)
+        (self.out / JOURNAL).unlink(missing_ok=True)
+
+    def _save(self, item: Item, scores: ClipScores, source: Entry | None) -> tuple[Entry, bool]:
+        entry = _describe(scores, source)
+        try:
+            if scores.frames and scores.status is not Status.FAILED:
+                output = self.out / f"{item.name}.csv"
+                output.parent.mkdir(parents=True, exist_ok=True)
+                with atomic(output) as file:
+                    write_csv(file, scores)
+                entry["output"] = f"{item.name}.csv"
+            print(json.dumps({"name": item.name, **entry}), file=self._journal, flush=True)
+            os.fsync(self._journal.fileno())
+        except OSError as error:
+            entry |= {"status": Status.FAILED.value, "reason": f"cannot write the scores: {error.strerror}"}
+            return entry, False
+        return entry, entry["output"] is not None
+
+    def _read(self) -> dict[str, Entry]:
+        manifest: dict[str, Any] = {}
+        path = self.out / MANIFEST
+        if path.is_file():
+            try:
+                manifest = json.loads(path.read_text())
+                found, entries = manifest["settings"], dict(manifest["files"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise JobError(f"{path}: not a manifest of ours ({error}); choose another --out") from error
+            if differing := {k for k in found.keys() | self.settings.keys() if found.get(k) != self.settings.get(k)}:
+                changes = "; ".join(f"{k}: {found.get(k)!r}, now {self.settings.get(k)!r}" for k in sorted(differing))
+                raise JobError(
+                    f"{self.out}: holds scores of other settings ({changes}); choose another --out, or --overwrite"
+                )
+            entries.update(_read_journal(self.out / JOURNAL))
+            return entries
+        return {}
+
+    def _write_manifest(
+        self, environment: dict[str, Any] | None = None, left_out: dict[str, str] | None = None
+    ) -> None:
+        content = {
+            "settings": self.settings,
+            "environment": environment,
+            "files": dict(sorted(self._entries.items())),
+            "left_out": left_out or {},
+        }
+        with atomic(self.out / MANIFEST) as file:
+            json.dump(content, file, indent=1)
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[IO[str]]:
+    """Open a file for writing that takes ``path``'s place when it is whole, and leaves no trace when it is not."""
+    temporary = path.with_name(f".part-{os.getpid()}")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read_journal(path: Path) -> Iterator[tuple[str, Entry]]:
+    """Entries of a run that was cut short; its last line may be torn."""
+    if not path.is_file():
+        return
+    for line in path.read_text().splitlines():
+        try:
+            entry = json.loads(line)
+            yield entry.pop("name"), entry
+        except (ValueError, KeyError):
+            continue
+
+
+def _fingerprint(path: Path) -> Entry | None:
+    """Size and time of change; of a folder of frames, their number and sum. None where it cannot be read."""
+    try:
+        if not path.is_dir():
+            status = path.stat()
+            return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+        entries = [entry.stat() for entry in os.scandir(path) if entry.is_file()]
+        newest = max((entry.st_mtime_ns for entry in entries), default=0)
+        return {"size": sum(entry.st_size for entry in entries), "mtime_ns": newest, "images": len(entries)}
+    except OSError:
+        return None
+
+
+def _describe(scores: ClipScores, source: Entry | None) -> Entry:
+    info, peak = scores.info, scores.peak
+    return {
+        "status": scores.status.value,
+        "reason": scores.reason,
+        "frames": scores.frames,
+        "expected_frames": info.expected_frames if info else None,
+        "fps": info.fps if info else None,
+        "width": info.width if info else None,
+        "height": info.height if info else None,
+        "codec": info.codec if info else None,
+        "decoder": info.decoder if info else None,
+        "seconds": round(scores.seconds, 3),
+        "peak_frame": peak[0] if peak else None,
+        "peak_score": peak[1] if peak else None,
+        "source": source,
+        "output": None,
+    }

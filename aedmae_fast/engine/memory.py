@@ -1,0 +1,48 @@
+"""Frames that are in memory already, behind the same seam as a video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aedmae_fast.engine.feed import BLOCK
+from aedmae_fast.video import Chunk, Outcome, Status, VideoInfo
+
+
+class FramesInMemory:
+    """A clip given as one array. Implements :class:`aedmae_fast.video.Video`."""
+
+    def __init__(self, frames: NDArray[np.uint8] | Tensor, fps: float, order: str) -> None:
+        self._frames = to_bgr(frames, order, "[T, H, W, 3]")
+        count, height, width, _ = self._frames.shape
+        self._fps = fps
+        self.info = VideoInfo(Path("<memory>"), width, height, fps, count, "raw", "auto")
+
+    def __iter__(self) -> Iterator[Chunk]:
+        for first in range(0, len(self._frames), BLOCK):
+            frames = self._frames[first : first + BLOCK]
+            yield Chunk(first, tuple((first + i) / self._fps for i in range(len(frames))), (frames,))
+
+    @property
+    def outcome(self) -> Outcome:
+        return Outcome(Status.OK, "") if len(self._frames) else Outcome(Status.TOO_SHORT, "no frames")
+
+    def close(self) -> None:
+        pass
+
+
+def to_bgr(frames: NDArray[np.uint8] | Tensor, order: str, shape: str) -> Tensor:
+    """Check uint8 frames of the given shape, such as ``[T, H, W, 3]``, and put their channels in BGR order."""
+    tensor = torch.as_tensor(frames)
+    if tensor.dtype != torch.uint8:
+        raise TypeError(f"frames: expected uint8, found {tensor.dtype}")
+    if tensor.ndim != shape.count(",") + 1 or tensor.shape[-1] != 3 or 0 in tensor.shape[-3:]:
+        raise ValueError(f"frames: expected {shape}, found {tuple(tensor.shape)}")
+    if order not in ("bgr", "rgb"):
+        raise ValueError(f"order: expected 'bgr' or 'rgb', found {order!r}")
+    return tensor.cpu() if order == "bgr" else tensor.cpu().flip(-1)

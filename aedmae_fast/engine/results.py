@@ -1,0 +1,46 @@
+"""What scoring one clip yields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aedmae_fast.engine.postprocess import Series
+from aedmae_fast.video import Status, VideoInfo
+
+
+@dataclass(frozen=True)
+class ClipScores:
+    """Scores of one clip of T frames. Higher is more unusual; the scale is the preset's.
+
+    A clip that could not be read has T = 0 and a ``status`` and ``reason`` that say why.
+    """
+
+    path: Path | None  # None for frames from memory
+    status: Status
+    reason: str  # one line; empty for ``ok``
+    info: VideoInfo | None  # None where the video could not be opened
+    time_s: Series  # [T] presentation time in seconds
+    score: Series  # [T] final score: smoothed, and stretched where the preset says so
+    raw: Series  # [T] before smoothing
+    teacher_error: Series  # [T] frame mean of the teacher's error
+    discrepancy: Series  # [T] frame mean of the teacher-student gap
+    class_prob: Series  # [T] probability of the class head; NaN without one
+    interpolated: NDArray[np.bool_]  # [T] frames between the scored ones, where a stride was asked for
+    seconds: float  # wall time from opening the clip to its last score, other clips' work included
+
+    @property
+    def frames(self) -> int:
+        """Number T of frames decoded."""
+        return len(self.score)
+
+    @property
+    def peak(self) -> tuple[int, float] | None:
+        """Frame and value of the highest score; None where there is no finite score."""
+        if not self.frames or not np.isfinite(self.score).any():
+            return None
+        frame = int(np.nanargmax(self.score))
+        return frame, float(self.score[frame])

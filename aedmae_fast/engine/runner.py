@@ -1,0 +1,82 @@
+"""From windows to the terms of the score, eagerly: the plain runner, which a captured one must agree with.
+
+Computes in micro-batches of one fixed size, because a library's matrix product may round differently for another batch
+size: so a frame's terms depend on its window alone. On CPUs one frame at a time is the fastest anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from aedmae_fast.config import ScoringPreset
+from aedmae_fast.engine.ring import Window
+from aedmae_fast.model.masks import mask_bank
+from aedmae_fast.model.network import AedMae
+from aedmae_fast.ops import discrepancy_map, mean_filter
+
+MICRO_BATCH = {"cpu": 1, "cuda": 16}
+
+
+class FrameTerms(NamedTuple):
+    """The terms of one frame's score."""
+
+    teacher_error: float  # mean over the frame's pixels
+    gap: float  # likewise
+    class_prob: float  # NaN without a class head
+    map: Tensor | None  # float32 [H, W], Eq. 6 after the filter's spatial part; None where the preset pools by the mean
+
+
+class Runner:
+    """Holds the network on its device in its precision.
+
+    Args:
+        model: a network in float32; it is copied where device or precision differ.
+        precision: ``fp32`` or ``bf16`` (weights and activations; errors and sums are float32 in both).
+    """
+
+    def __init__(self, model: AedMae, preset: ScoringPreset, device: str, precision: str) -> None:
+        self.device = torch.device(device)
+        self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+        config = model.config
+        self._model = AedMae(config)
+        self._model.load_state_dict(model.state_dict())
+        self._model.to(self.device, self._dtype).eval()
+        self._preset = preset
+        self._masks = mask_bank(config).to(self.device)  # [K, L]
+        self._size = MICRO_BATCH[self.device.type]
+
+    def __call__(self, windows: Sequence[Window]) -> list[FrameTerms]:
+        """Terms of each window, in order."""
+        terms: list[FrameTerms] = []
+        for start in range(0, len(windows), self._size):
+            terms.extend(self._micro_batch(windows[start : start + self._size]))
+        return terms
+
+    @torch.inference_mode()
+    def _micro_batch(self, windows: Sequence[Window]) -> list[FrameTerms]:
+        padded = [*windows, *[windows[-1]] * (self._size - len(windows))]
+        frames = torch.stack([torch.stack(w.frames) for w in padded])  # [b, 3, H, W, 3]
+        masks = self._masks[[w.frame % len(self._masks) for w in padded]]  # [b, L]
+        output = self._model(frames, masks)
+        p = self._preset
+        error, gap = discrepancy_map(
+            output.teacher, output.student, frames[:, 1], self._model.config.patch, p.error, p.channels
+        )  # [b, H, W]
+        if output.class_logit is None:
+            prob = error.new_full((len(error),), torch.nan)
+        else:
+            prob = output.class_logit.float().sigmoid()
+        maps = self._maps(error, gap, prob) if p.pool == "max" else None
+        columns = torch.stack([error.mean((1, 2)), gap.mean((1, 2)), prob], dim=1).tolist()  # one copy to the host
+        return [FrameTerms(e, g, c, maps[i] if maps else None) for i, (e, g, c) in enumerate(columns[: len(windows)])]
+
+    def _maps(self, error: Tensor, gap: Tensor, prob: Tensor) -> list[Tensor]:
+        p = self._preset
+        combined = p.teacher_weight * error + p.gap_weight * gap
+        if p.class_weight:
+            combined = combined + p.class_weight * prob[:, None, None]
+        return [mean_filter(m, p.map_filter[1:]) for m in combined]

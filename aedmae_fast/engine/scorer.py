@@ -1,0 +1,199 @@
+"""The one streaming loop: events of the feed in, scored clips out, batches filled across clips."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aedmae_fast.config import ScoringPreset
+from aedmae_fast.engine import choose
+from aedmae_fast.engine.clip import ClipState
+from aedmae_fast.engine.feed import Block, Feed, Opened, Source
+from aedmae_fast.engine.memory import FramesInMemory
+from aedmae_fast.engine.results import ClipScores
+from aedmae_fast.engine.ring import Window
+from aedmae_fast.engine.runner import Runner
+from aedmae_fast.engine.stream import FrameStream
+from aedmae_fast.model.checkpoint import load_model
+from aedmae_fast.model.network import AedMae
+from aedmae_fast.video import Decoder, VideoInfo, open_video
+
+OnOpened = Callable[[int, VideoInfo], None]
+OnScored = Callable[[int], None]
+
+
+class Scorer:
+    """Scores videos with one network, one preset, on one device.
+
+    A frame's score depends on its window, the weights and the settings that ``choices`` lists as preset, device and
+    precision; never on batch size, workers, or what else is scored.
+
+    Args:
+        model: a network in float32, as :func:`aedmae_fast.load_model` returns it.
+        preset: ``auto``, a name in :data:`aedmae_fast.config.PRESETS`, or a preset of your own.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
+        precision: ``auto``, ``fp32``, ``bf16``.
+        batch_size: frames computed per step, or ``auto``.
+        workers: decoder threads, or ``auto``.
+        decoder: ``auto``, ``pyav``, ``images``.
+        stride: score every N-th frame, on its true neighbours; the frames between are interpolated.
+        smoothing: False leaves out what follows the raw score (the temporal Gaussian, the stretch to [0, 1]).
+
+    Raises:
+        ChoiceError: a choice that cannot be had here (a ValueError).
+    """
+
+    def __init__(
+        self,
+        model: AedMae,
+        *,
+        preset: str | ScoringPreset = "auto",
+        device: str = "auto",
+        precision: str = "auto",
+        batch_size: int | str = "auto",
+        workers: int | str = "auto",
+        decoder: Decoder = "auto",
+        stride: int = 1,
+        smoothing: bool = True,
+    ) -> None:
+        if stride < 1:
+            raise choose.ChoiceError(f"stride: expected a whole number from 1, found {stride}")
+        self.config = model.config
+        self.preset, chosen_preset = choose.choose_preset(preset, model.config)
+        chosen_device = choose.choose_device(device)
+        self.choices = {
+            "device": chosen_device,
+            "precision": choose.choose_precision(precision, chosen_device.value),
+            "preset": chosen_preset,
+            "batch size": choose.choose_batch_size(batch_size, chosen_device.value),
+            "workers": choose.choose_workers(workers, chosen_device.value),
+        }
+        self.stride, self.smoothing = stride, smoothing
+        self._decoder: Decoder = decoder
+        self._batch_size = int(self.choices["batch size"].value)
+        self._workers = int(self.choices["workers"].value)
+        self.runner = Runner(model, self.preset, chosen_device.value, self.choices["precision"].value)
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, **settings: object) -> Scorer:
+        """Load a checkpoint and build a scorer; ``settings`` as for the class.
+
+        Args:
+            source: see :func:`aedmae_fast.load_model`.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be used.
+            ChoiceError: a setting cannot be had here.
+        """
+        return cls(load_model(source), **settings)  # type: ignore[arg-type]
+
+    def score(self, path: str | Path) -> ClipScores:
+        """Score one video file or folder of frames; its ``status`` tells whether it could be read."""
+        return next(self.score_many([path]))
+
+    def score_many(self, paths: Iterable[str | Path]) -> Iterator[ClipScores]:
+        """Score many, decoded ahead and batched together; yields in the order of ``paths``."""
+        waiting: dict[int, ClipScores] = {}
+        due = 0
+        for index, result in self.score_unordered(paths):
+            waiting[index] = result
+            while due in waiting:
+                yield waiting.pop(due)
+                due += 1
+
+    def score_unordered(
+        self, paths: Iterable[str | Path], on_opened: OnOpened | None = None, on_scored: OnScored | None = None
+    ) -> Iterator[tuple[int, ClipScores]]:
+        """Score many; yields (index into ``paths``, scores) as soon as a clip is complete.
+
+        Args:
+            on_opened: called with a clip's index and its :class:`VideoInfo` when its decoding starts.
+            on_scored: called with the number of frames after each batch.
+        """
+        listed: dict[int, Path] = {}
+
+        def sources() -> Iterator[Source]:
+            for index, path in enumerate(paths):
+                listed[index] = Path(path)
+                yield partial(open_video, listed[index], self._decoder)
+
+        for index, clip in self._run(sources(), on_opened, on_scored):
+            yield index, clip.result(listed.pop(index))
+
+    def score_frames(self, frames: NDArray[np.uint8] | Tensor, *, fps: float = 25.0, order: str = "bgr") -> ClipScores:
+        """Score a clip that is in memory.
+
+        Args:
+            frames: uint8 [T, H, W, 3], T >= 0, any size; resized to the model's.
+            fps: frames per second, for ``time_s`` only.
+            order: ``bgr`` (OpenCV) or ``rgb`` (torchvision, decord, Pillow).
+
+        Raises:
+            TypeError: ``frames`` is not uint8.
+            ValueError: a shape other than [T, H, W, 3], or an unknown ``order``.
+        """
+        video = FramesInMemory(frames, fps, order)
+        ((_, clip),) = self._run([lambda: video])
+        return clip.result(None)
+
+    def stream(self, *, fps: float = 25.0, order: str = "bgr") -> FrameStream:
+        """Score frames as they come: push one, get those that are due. See :class:`FrameStream`.
+
+        Raises:
+            ChoiceError: the preset stretches whole clips to [0, 1], which a stream cannot, or a stride is set.
+        """
+        if self.stride != 1:
+            raise choose.ChoiceError(f"stride: a stream scores every frame, found stride={self.stride}")
+        if self.smoothing and self.preset.min_max:
+            raise choose.ChoiceError(
+                f"preset: {self.preset.name!r} stretches whole clips to [0, 1], which a stream cannot;"
+                " use smoothing=False"
+            )
+        return FrameStream(self.runner, self.config, self.preset, self.smoothing, fps, order)
+
+    def _run(
+        self, sources: Iterable[Source], on_opened: OnOpened | None = None, on_scored: OnScored | None = None
+    ) -> Iterator[tuple[int, ClipState]]:
+        clips: dict[int, ClipState] = {}
+        pending: deque[tuple[int, Window]] = deque()
+        feed = Feed(sources, (self.config.height, self.config.width), self._workers)
+
+        def compute(least: int) -> Iterator[tuple[int, ClipState]]:
+            while len(pending) >= least and pending:
+                batch = [pending.popleft() for _ in range(min(self._batch_size, len(pending)))]
+                terms = self.runner([window for _, window in batch])
+                for (index, window), of_frame in zip(batch, terms, strict=True):
+                    clips[index].scored(window.frame, of_frame)
+                if on_scored:
+                    on_scored(len(batch))
+                yield from finished({index for index, _ in batch})
+
+        def finished(indices: Iterable[int]) -> Iterator[tuple[int, ClipState]]:
+            for index in sorted(indices):
+                if clips[index].complete:
+                    yield index, clips.pop(index)
+
+        try:
+            for event in feed:
+                index = event.clip
+                clip = clips.setdefault(index, ClipState(self.preset, self.stride, self.smoothing))
+                if isinstance(event, Opened):
+                    clip.info = event.info
+                    if on_opened:
+                        on_opened(index, event.info)
+                elif isinstance(event, Block):
+                    frames = event.frames.to(self.runner.device, non_blocking=True)
+                    pending.extend((index, window) for window in clip.push(frames, event.times))
+                else:
+                    pending.extend((index, window) for window in clip.end(event.outcome))
+                    yield from finished([index])
+                yield from compute(self._batch_size)
+            yield from compute(1)
+        finally:
+            feed.close()

@@ -1,0 +1,97 @@
+"""Scoring a live stream: one frame in, the scores that are due out, with a fixed latency."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aedmae_fast.config import ModelConfig, ScoringPreset
+from aedmae_fast.engine.memory import to_bgr
+from aedmae_fast.engine.postprocess import RawScore, smooth
+from aedmae_fast.engine.ring import REACH, FrameRing, Window
+from aedmae_fast.engine.runner import FrameTerms, Runner
+from aedmae_fast.ops import frame_prep
+
+
+class FrameScore(NamedTuple):
+    """One frame's score and what it is made of; the columns of the command's CSV."""
+
+    frame: int
+    time_s: float
+    score: float
+    raw: float
+    teacher_error: float
+    discrepancy: float
+    class_prob: float
+
+
+class FrameStream:
+    """Made by :meth:`Scorer.stream`. Scores equal those of the same frames scored as a clip.
+
+    A frame's score is due once its window, the map filter and the temporal Gaussian have seen all that they look at:
+    ``latency`` frames after the frame itself. Memory does not grow.
+    """
+
+    def __init__(
+        self, runner: Runner, config: ModelConfig, preset: ScoringPreset, smoothing: bool, fps: float, order: str
+    ) -> None:
+        self._runner, self._preset, self._fps, self._order = runner, preset, fps, order
+        self._size = (config.height, config.width)
+        self._ring = FrameRing()
+        self._raw_score = RawScore(preset)
+        self._reach = preset.smooth.taps // 2 if smoothing else 0
+        self._terms: dict[int, FrameTerms] = {}  # of frames whose score is not out yet
+        self._raw: list[float] = []  # of frames from self._first on
+        self._first = 0
+        self._due = 0
+
+    @property
+    def latency(self) -> int:
+        """Frames between a frame and its score: 3 for the window, and the reach of both filters."""
+        return REACH + self._preset.map_filter[0] // 2 + self._reach
+
+    def push(self, frame: NDArray[np.uint8] | Tensor) -> list[FrameScore]:
+        """Add the next frame, uint8 [H, W, 3], any size; return the scores that are due, mostly none or one.
+
+        Raises:
+            TypeError: ``frame`` is not uint8.
+            ValueError: a shape other than [H, W, 3].
+        """
+        bgr = to_bgr(frame, self._order, "[H, W, 3]")
+        prepared = frame_prep([bgr[None]], *self._size).to(self._runner.device)
+        return self._take(self._ring.push(prepared), ended=False)
+
+    def finish(self) -> list[FrameScore]:
+        """No more frames come: return the scores of those that are left."""
+        return self._take(self._ring.finish(), ended=True)
+
+    def _take(self, windows: Iterable[Window], ended: bool) -> list[FrameScore]:
+        ready = list(windows)
+        for window, terms in zip(ready, self._runner(ready), strict=True):
+            self._terms[window.frame] = terms._replace(map=None)
+            self._raw.extend(raw for _, raw in self._raw_score.push(window.frame, terms))
+        if ended:
+            self._raw.extend(raw for _, raw in self._raw_score.finish())
+        return list(self._emit(ended))
+
+    def _emit(self, ended: bool) -> Iterator[FrameScore]:
+        while self._due + (0 if ended else self._reach) < self._first + len(self._raw):
+            around = np.array(self._raw[max(self._due - self._reach - self._first, 0) :][: 2 * self._reach + 1])
+            yield self._frame_score(around)
+            self._due += 1
+            keep_from = max(self._due - self._reach, 0)
+            del self._raw[: keep_from - self._first]
+            self._first = keep_from
+
+    def _frame_score(self, around: NDArray[np.float64]) -> FrameScore:
+        at = self._due - max(self._due - self._reach, 0)  # position of the frame in ``around``
+        raw = float(around[at])
+        score = float(smooth(around, self._preset.smooth)[at]) if self._reach else raw
+        terms = self._terms.pop(self._due)
+        return FrameScore(
+            self._due, self._due / self._fps, score, raw, terms.teacher_error, terms.gap, terms.class_prob
+        )

@@ -1,0 +1,1 @@
+"""The network, its masks and its checkpoints."""

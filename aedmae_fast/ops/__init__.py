@@ -1,0 +1,17 @@
+"""The operations that carry the speed: one file each, with its formula, a plain PyTorch version and its backends."""
+
+from aedmae_fast.ops.discrepancy_map import discrepancy_map
+from aedmae_fast.ops.frame_prep import frame_prep
+from aedmae_fast.ops.motion_gradient import motion_gradient
+from aedmae_fast.ops.patch_weights import patch_weights
+from aedmae_fast.ops.smooth_max import mean_filter, mean_max, smooth_max
+
+__all__ = [
+    "discrepancy_map",
+    "frame_prep",
+    "mean_filter",
+    "mean_max",
+    "motion_gradient",
+    "patch_weights",
+    "smooth_max",
+]

@@ -1,0 +1,198 @@
+"""``python -m aedmae_fast.score --dir videos/``: score a folder of videos, one CSV a file."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from aedmae_fast import env
+from aedmae_fast.config import PRESETS
+from aedmae_fast.engine.choose import Choice
+from aedmae_fast.engine.job import Entry, Item, Job, JobError, name_items
+from aedmae_fast.engine.results import ClipScores
+from aedmae_fast.engine.scorer import Scorer
+from aedmae_fast.model.checkpoint import CheckpointError, load_model
+from aedmae_fast.model.network import AedMae
+from aedmae_fast.report import plot
+from aedmae_fast.report.console import Console, closing_table, printable
+from aedmae_fast.version import __version__
+from aedmae_fast.video import Decoder
+from aedmae_fast.video.discover import find_videos
+
+OK, SOME_NOT_OK, USAGE, INTERRUPTED = 0, 1, 2, 130  # exit codes
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0 all ok, 1 some files not, 2 usage, 130 interrupted."""
+    options = _parser().parse_args(arguments)
+    console = Console(options.quiet)
+    try:
+        return _score(options, console)
+    except (CheckpointError, JobError, ImportError, OSError, ValueError) as error:
+        console.error(f"error: {error}")
+        return USAGE
+    except KeyboardInterrupt:
+        console.error("interrupted; what is finished is kept, and the same command goes on from there")
+        return INTERRUPTED
+    finally:
+        console.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m aedmae_fast.score", description="Score videos: where does something unusual happen?"
+    )
+    where = parser.add_argument_group("what to score")
+    where.add_argument("files", nargs="*", type=Path, help="videos, or folders of frames")
+    where.add_argument("--dir", type=Path, help="folder of videos, searched recursively")
+    where.add_argument("--include", action="append", default=[], metavar="GLOB", help="only these, relative to --dir")
+    where.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="not these")
+    where.add_argument("--stride", type=int, default=1, metavar="N", help="score every N-th frame (default: 1)")
+    how = parser.add_argument_group("how")
+    how.add_argument("--checkpoint", required=True, help=".safetensors, the release's .pth, or untrained-CONFIG")
+    how.add_argument("--preset", default="auto", choices=["auto", *PRESETS], help="formula of the score")
+    how.add_argument("--smooth", default="preset", choices=["preset", "none"], help="temporal smoothing")
+    how.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: %(default)s)")
+    how.add_argument("--decoder", default="auto", choices=get_args(Decoder), help="(default: %(default)s)")
+    how.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"], help="(default: %(default)s)")
+    how.add_argument("--batch-size", default="auto", metavar="N", help="frames per step (default: %(default)s)")
+    how.add_argument("--workers", default="auto", metavar="N", help="decoder threads (default: %(default)s)")
+    result = parser.add_argument_group("results")
+    result.add_argument("--out", type=Path, default=Path("scores"), help="output folder (default: %(default)s)")
+    result.add_argument("--overwrite", action="store_true", help="score again what is finished")
+    result.add_argument("--plot", action="store_true", help="a PNG per file (needs the 'report' extra)")
+    result.add_argument("--quiet", action="store_true", help="print troubles only")
+    result.add_argument("--json", action="store_true", help="print the closing report to stdout as JSON")
+    parser.add_argument("--version", action="version", version=f"aedmae_fast {__version__}")
+    return parser
+
+
+def _score(options: argparse.Namespace, console: Console) -> int:
+    if options.plot:
+        plot.require_matplotlib()
+    items, left_out = _items(options, console)
+    model = load_model(options.checkpoint)
+    scorer = Scorer(
+        model,
+        preset=options.preset,
+        device=options.device,
+        precision=options.precision,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        decoder=options.decoder,
+        stride=options.stride,
+        smoothing=options.smooth == "preset",
+    )
+    settings = _settings(options, model, scorer)
+    console.say(f"aedmae_fast {__version__}: {len(items)} videos -> {options.out}")
+    console.choices(_choices(options, scorer))
+    with Job(options.out, settings, overwrite=options.overwrite) as job:
+        not_ok = _run(options, console, scorer, job, items)
+        try:
+            job.finish(env.describe(), left_out)
+        except OSError as error:
+            console.error(f"error: cannot write {job.out}/manifest.json: {error.strerror}; make room and run again")
+            return SOME_NOT_OK
+    return SOME_NOT_OK if not_ok or left_out else OK
+
+
+def _run(options: argparse.Namespace, console: Console, scorer: Scorer, job: Job, items: list[Item]) -> int:
+    """Score what is not finished and print how it went; returns the number of files that are not ok."""
+    todo = [item for item in items if not job.is_finished(item)]
+    if len(todo) < len(items):
+        done = len(items) - len(todo)
+        console.say(f"  {done} of {len(items)} are finished under these settings (--overwrite: again)")
+    report: dict[str, Entry] = {}
+
+    def on_finished(name: str, entry: Entry, scores: ClipScores | None) -> None:
+        report[name] = entry
+        if options.plot and scores is not None:
+            try:
+                plot.plot_scores(scores, job.out / f"{name}.png", name, scorer.preset.name)
+            except OSError as error:
+                console.error(f"{printable(name)}: cannot write the plot: {error.strerror}")
+        console.finished(name, entry)
+
+    console.start(len(todo))
+    started = time.perf_counter()
+    job.run(
+        scorer,
+        todo,
+        on_opened=lambda _, info: console.opened(info.expected_frames),
+        on_scored=console.scored,
+        on_finished=on_finished,
+    )
+    seconds = time.perf_counter() - started
+    console.close()
+    entries = {item.name: report.get(item.name) or job.entry(item) for item in items}
+    not_ok = sum(entry["status"] != "ok" for entry in entries.values())
+    frames = sum(entry["frames"] for entry in report.values())
+    if options.json:
+        print(json.dumps({"files": entries, "frames": frames, "seconds": seconds, "not_ok": not_ok}))
+    else:
+        console.say(closing_table(entries))
+    rate = f", {frames / seconds:.1f} frames/s" if frames else ""
+    console.say(f"{len(entries)} files, {not_ok} not ok; {frames} frames scored in {seconds:.1f} s{rate}")
+    return not_ok
+
+
+def _items(options: argparse.Namespace, console: Console) -> tuple[list[Item], dict[str, str]]:
+    """The videos to score, and what was left out of the search and why."""
+    if bool(options.files) == bool(options.dir):
+        raise ValueError("give either video files or --dir")
+    if options.files:
+        if options.include or options.exclude:
+            raise ValueError("--include and --exclude choose among the videos of --dir; files are taken as given")
+        return name_items(options.files, None), {}
+    found = find_videos(options.dir, options.include, options.exclude)
+    out = options.out.resolve()
+    videos = [path for path in found.videos if not path.resolve().is_relative_to(out)]  # our plots are no frames
+    for path, reason in found.problems:
+        console.error(f"{printable(str(path))}: left out: {reason}")
+    if not videos:
+        raise ValueError(f"no videos in {printable(str(options.dir))}; looked for video files and folders of frames")
+    return name_items(videos, options.dir), {str(path): reason for path, reason in found.problems}
+
+
+def _settings(options: argparse.Namespace, model: AedMae, scorer: Scorer) -> dict[str, Any]:
+    """All that a score depends on."""
+    return {
+        "version": __version__,
+        "weights_sha256": _weights_hash(model),
+        "model": model.config.to_dict(),
+        "preset": scorer.preset.name,
+        "smooth": options.smooth,
+        "stride": options.stride,
+        "device": scorer.choices["device"].value.split(":")[0],
+        "precision": scorer.choices["precision"].value,
+    }
+
+
+def _weights_hash(model: AedMae) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _choices(options: argparse.Namespace, scorer: Scorer) -> dict[str, Choice]:
+    config = scorer.config
+    network = f"{config.height}x{config.width}, patch {config.patch}, {config.mask_count} masks"
+    untrained = ", random weights: the scores mean nothing" if options.checkpoint.startswith("untrained-") else ""
+    decoder = "PyAV for files, Pillow for folders of frames" if options.decoder == "auto" else "asked for"
+    return {
+        "checkpoint": Choice(options.checkpoint, network + untrained),
+        **scorer.choices,
+        "decoder": Choice(options.decoder, decoder),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Training: cached clips and synthetic anomalies in, a checkpoint out."""

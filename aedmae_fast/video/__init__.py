@@ -1,0 +1,111 @@
+"""Decoding: a path goes in, chunks of raw planes come out, in display order.
+
+This is the seam between decoders and the engine. A decoder never converts or resizes what it can hand over as planes:
+:func:`aedmae_fast.ops.frame_prep` does both in one pass, with one formula on every backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+__all__ = ["Chunk", "Decoder", "Matrix", "Outcome", "Status", "Video", "VideoError", "VideoInfo", "open_video"]
+
+Matrix = Literal["bt601", "bt709", "bt2020"]
+Decoder = Literal["auto", "pyav", "images"]
+
+
+class Status(str, Enum):
+    """What became of one input. Only ``ok`` counts as success for the exit code."""
+
+    OK = "ok"
+    TRUNCATED = "truncated"  # fewer frames decoded than the container promises; those decoded are scored
+    CORRUPT = "corrupt"  # some packets or frames were damaged; those decoded are scored
+    UNREADABLE = "unreadable"  # nothing can be decoded: not a video, unknown codec, no video stream, no permission
+    TOO_SHORT = "too_short"  # a video stream without a single frame
+    FAILED = "failed"  # our side: a disk that is full, a NaN in the scores, a decoder that crashed
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is known of a video before it is decoded."""
+
+    path: Path
+    width: int  # pixels as displayed (after the rotation flag)
+    height: int
+    fps: float  # average frames per second; 0 < fps < inf
+    expected_frames: int | None  # from the container; None where it does not say
+    codec: str  # e.g. "h264"; "images" for a folder of frames
+    decoder: Decoder
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How decoding ended, known once the iterator is exhausted."""
+
+    status: Status
+    reason: str  # empty for ``ok``
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """T >= 1 consecutive frames of one geometry, as decoded.
+
+    ``planes`` are uint8 tensors, the innermost dimension contiguous, rows possibly padded (strided):
+    ``(Y [T, H, W], U [T, Hc, Wc], V [T, Hc, Wc])`` with ``Hc`` in {H, ceil(H/2)} and ``Wc`` in {W, ceil(W/2)};
+    ``(Y [T, H, W],)`` for grey; ``(BGR [T, H, W, 3],)`` for sources that are RGB already.
+    """
+
+    first: int  # index of the first frame, counted in output order from 0
+    times: tuple[float, ...]  # presentation time in seconds, one per frame
+    planes: tuple[Tensor, ...]
+    matrix: Matrix = "bt601"
+    full_range: bool = False
+
+
+class Video(Protocol):
+    """One open video. Iterate once; then ``outcome`` tells how it ended."""
+
+    info: VideoInfo
+
+    def __iter__(self) -> Iterator[Chunk]: ...
+
+    @property
+    def outcome(self) -> Outcome: ...
+
+    def close(self) -> None: ...
+
+
+class VideoError(Exception):
+    """A video that yields nothing. ``status`` is ``unreadable`` or ``too_short``; ``reason`` is one line."""
+
+    def __init__(self, path: Path, status: Status, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path, self.status, self.reason = path, status, reason
+
+
+def open_video(path: str | Path, decoder: Decoder = "auto") -> Video:
+    """Open a video file or a folder of frames.
+
+    Args:
+        path: A video file, or a folder whose images are the frames in natural order.
+        decoder: ``auto`` takes ``images`` for a folder and ``pyav`` for a file.
+
+    Raises:
+        VideoError: Nothing can be decoded from ``path`` (missing, not a video, no video stream, unknown codec).
+        ValueError: ``decoder`` does not fit ``path``.
+    """
+    from aedmae_fast.video import images, pyav
+
+    path = Path(path)
+    if decoder == "auto":
+        decoder = "images" if path.is_dir() else "pyav"
+    if (decoder == "images") != path.is_dir():
+        kind = "a folder" if path.is_dir() else "not a folder"
+        raise ValueError(f"decoder={decoder!r} does not fit {path}: it is {kind}; use 'images' for folders of frames")
+    return images.ImageFolder(path) if decoder == "images" else pyav.PyavVideo(path)

@@ -1,0 +1,166 @@
+"""A folder of frames as a video, through Pillow: the form in which UCSD and ShanghaiTech hand out their test clips."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import ExifTags, Image, ImageOps
+from torch import Tensor
+
+from aedmae_fast.video import Chunk, Outcome, Status, VideoError, VideoInfo
+
+__all__ = ["FRAMES_FPS", "IMAGE_SUFFIXES", "ImageFolder", "frame_paths", "is_frame_folder", "natural_key"]
+
+FRAMES_FPS = 25.0  # images carry no rate; UCSD, Avenue and ShanghaiTech were filmed at 10 to 25 frames per second
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+# What Pillow raises for damaged files; it has no common base class for it.
+_BROKEN = (
+    OSError,  # with UnidentifiedImageError; truncated data
+    SyntaxError,  # PNG chunks
+    ValueError,
+    EOFError,
+    IndexError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+class ImageFolder:
+    """The images of one folder, in natural order (``frame_2`` before ``frame_10``), as a Video of one-frame chunks.
+
+    Grey images come as one full-range plane (16 bit reduced to 8), all others as BGR with alpha dropped; the EXIF
+    orientation is applied. An image that cannot be read is left out: as in a video, the frames that follow move up, and
+    the outcome is CORRUPT and says so. Other files, hidden files and sub-folders are ignored.
+
+    Raises:
+        VideoError: TOO_SHORT for a folder without images; UNREADABLE where the folder, or every image, is unreadable.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        try:
+            self._images = frame_paths(self._path)
+        except OSError as error:
+            raise VideoError(self._path, Status.UNREADABLE, (error.strerror or str(error)).lower()) from error
+        if not self._images:
+            raise VideoError(self._path, Status.TOO_SHORT, "no image in this folder")
+        width, height = _first_size(self._path, self._images)
+        self._outcome: Outcome | None = None
+        self._started = self._closed = False
+        self.info = VideoInfo(self._path, width, height, FRAMES_FPS, len(self._images), "images", "images")
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """Every readable image in order. Raises RuntimeError the second time, and once closed."""
+        if self._started or self._closed:
+            raise RuntimeError(f"{self._path}: a video is read once; open it again to read it again")
+        self._started = True
+        return self._chunks()
+
+    @property
+    def outcome(self) -> Outcome:
+        """How reading ended. Raises RuntimeError before the last frame was taken."""
+        if self._outcome is None:
+            raise RuntimeError(f"{self._path}: the outcome is known only once every frame was taken")
+        return self._outcome
+
+    def close(self) -> None:
+        """Stop reading; no file stays open between frames."""
+        self._closed = True
+
+    def _chunks(self) -> Iterator[Chunk]:
+        index = 0
+        broken: list[str] = []
+        for path in self._images:
+            try:
+                plane = _read(path)
+            except _BROKEN as error:
+                broken.append(f"{path.name}: {_one_line(error)}")
+                continue
+            yield Chunk(index, (index / FRAMES_FPS,), (plane,), full_range=plane.ndim == 3)
+            index += 1
+            if self._closed:
+                return
+        self._outcome = _judge(broken, len(self._images))
+
+
+def is_frame_folder(path: Path) -> bool:
+    """Whether ``path`` is a folder that directly holds at least one image. Raises OSError if it cannot be listed."""
+    return path.is_dir() and bool(frame_paths(path))
+
+
+def frame_paths(folder: Path) -> list[Path]:
+    """The images directly in ``folder``, in natural order. Raises OSError if it cannot be listed."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if _is_image(entry)]
+    return [folder / name for name in sorted(names, key=natural_key)]
+
+
+def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
+    """A sort key that compares runs of digits as numbers: ``frame_2 < frame_10``, ``01 < 1 < 02``."""
+    parts = re.split(r"([0-9]+)", name.casefold())  # text and digits in turn, text first
+    return tuple(int(part) if place % 2 else part for place, part in enumerate(parts)), name
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    # Hidden files are no frames: archives made on macOS hold a "._001.tif" beside each "001.tif".
+    return Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".") and entry.is_file()
+
+
+def _first_size(folder: Path, images: list[Path]) -> tuple[int, int]:
+    """Width and height, as displayed, of the first image whose header can be read."""
+    for path in images:
+        if size := _size(path):
+            return size
+    raise VideoError(folder, Status.UNREADABLE, f"none of {len(images)} images can be read: {images[0].name}, ...")
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    try:
+        with Image.open(path) as image:
+            sideways = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            return (image.height, image.width) if sideways else (image.width, image.height)
+    except _BROKEN:
+        return None
+
+
+def _read(path: Path) -> Tensor:
+    """One image as uint8: grey [1, H, W], everything else BGR [1, H, W, 3]."""
+    with Image.open(path) as file:
+        image = ImageOps.exif_transpose(file)
+    if image.mode.startswith("I"):  # 16-bit grey, in a word of 16 or 32 bits
+        pixels = _to_8_bit(np.asarray(image))
+    elif image.mode in ("1", "L", "LA", "La"):
+        pixels = np.array(image.convert("L"))
+    elif image.mode == "F":
+        raise ValueError("floating-point pixels, expected 8 or 16 bit")
+    else:
+        pixels = np.array(image.convert("RGB"))[..., ::-1].copy()
+    return torch.from_numpy(pixels)[None]
+
+
+def _to_8_bit(samples: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
+    """Reduce 0..65535 to 0..255 with rounding; the clip is what rounding up would carry out of the byte."""
+    return ((samples.clip(0, 255 << 8).astype(np.uint16) + 128) >> 8).astype(np.uint8)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
+
+
+def _judge(broken: list[str], images: int) -> Outcome:
+    if not broken:
+        return Outcome(Status.OK, "")
+    if len(broken) == images:
+        return Outcome(Status.UNREADABLE, f"none of {images} images can be read ({broken[0]})")
+    reason = f"{len(broken)} of {images} images could not be read and are left out, later frames move up ({broken[0]}"
+    return Outcome(Status.CORRUPT, reason + (", ...)" if len(broken) > 1 else ")"))

@@ -1,0 +1,341 @@
+"""Video files through PyAV (FFmpeg), one thread a file: the CPU decoder, and the yardstick for every other one.
+
+Packets are decoded one at a time, so that a bad one costs its own frames and not the rest of the file. Frames are
+numbered in output order, and their planes are handed over as they lie in FFmpeg's buffers. This is the only module
+that imports ``av``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+import torch
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+from torch import Tensor
+
+from aedmae_fast.video import Chunk, Matrix, Outcome, Status, VideoError, VideoInfo
+from aedmae_fast.video.verdict import Clock, Met, Promise, judge
+
+__all__ = ["FALLBACK_FPS", "PyavVideo"]
+
+FALLBACK_FPS = 25.0  # for a stream that states no frame rate
+
+# Containers that state their length in a header, so that a cut file can be told from a short one. Of the others FFmpeg
+# reads the last timestamp in the file (MPEG-TS, MPEG-PS, Ogg) or guesses from its size (raw streams): no promise.
+_STATES_LENGTH = {"asf", "avi", "flv", "matroska", "mov"}
+
+_JPEG_RANGE, _NO_RANGE = 2, 0  # AVCOL_RANGE_JPEG, AVCOL_RANGE_UNSPECIFIED
+_MATRICES: dict[int, Matrix] = {1: "bt709", 9: "bt2020", 10: "bt2020"}  # AVCOL_SPC_*; everything else is BT.601
+_SWSCALE = 0x2 | 0x40000 | 0x2000  # SWS_BILINEAR | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT: exact to 1 level
+
+
+def _native_formats() -> dict[str, int]:
+    """Pixel formats handed over as planes -> how many low bits a sample loses to become 8 bit (0: no copy)."""
+    planar = ("yuv420p", "yuv422p", "yuv440p", "yuv444p")
+    shifts = dict.fromkeys([*planar, *(name.replace("yuv", "yuvj") for name in planar), "gray", "nv12"], 0)
+    for bits in (9, 10, 12, 14, 16):
+        shifts |= {f"{name}{bits}le": bits - 8 for name in ("gray", *planar)}
+    return shifts | dict.fromkeys(["p010le", "p012le", "p016le"], 8)  # their samples fill the high bits of 16
+
+
+_NATIVE = _native_formats()
+_INTERLEAVED = {"nv12", "p010le", "p012le", "p016le"}  # U and V take turns in plane 1
+
+
+class PyavVideo:
+    """One video file as a :class:`aedmae_fast.video.Video`, in chunks of one frame.
+
+    The planes of 8-bit formats are views of FFmpeg's buffers: valid for as long as the tensors live, after
+    :meth:`close` too, but **read-only**, since the decoder predicts later frames from them. The first frame is decoded
+    on opening: only a frame tells the rotation flag, and with it the displayed size.
+
+    Raises:
+        VideoError: ``path`` cannot be read, is not a video, or has no video stream with a known codec.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._container = _open_container(self._path)
+        self._started = self._closed = False
+        self._outcome: Outcome | None = None
+        self._met = Met()
+        self._reformatter = VideoReformatter()
+        try:
+            self._stream = _pick_stream(self._container, self._path)
+            self._fps = _frame_rate(self._stream)
+            self._promise = _read_promise(self._container, self._stream, self._fps)
+            self._frames = self._decode()
+            self._first = next(self._frames, None)
+            self._turn = _Turn.of(self._first) if self._first else _Turn()
+            self.info = self._describe()
+        except BaseException:
+            self._container.close()
+            raise
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """Every frame in display order. Raises RuntimeError the second time, and once closed."""
+        if self._started or self._closed:
+            raise RuntimeError(f"{self._path}: a video is read once; open it again to read it again")
+        self._started = True
+        return self._chunks()
+
+    @property
+    def outcome(self) -> Outcome:
+        """How decoding ended. Raises RuntimeError before the last frame was taken."""
+        if self._outcome is None:
+            raise RuntimeError(f"{self._path}: the outcome is known only once every frame was taken")
+        return self._outcome
+
+    def close(self) -> None:
+        """Let go of the file and the decoder, at any time and any number of times. Chunks handed out stay valid."""
+        self._closed = True
+        self._first = None
+        self._frames.close()  # before the container: a demuxer that reads on from a closed one crashes the process
+        self._container.close()
+
+    def _describe(self) -> VideoInfo:
+        shown = self._first or self._stream.codec_context
+        width, height = (shown.height, shown.width) if self._turn.transpose else (shown.width, shown.height)
+        return VideoInfo(
+            path=self._path,
+            width=width,
+            height=height,
+            fps=self._fps,
+            expected_frames=_expected_frames(self._container, self._stream, self._fps),
+            codec=self._stream.codec_context.codec.canonical_name,
+            decoder="pyav",
+        )
+
+    def _chunks(self) -> Iterator[Chunk]:
+        clock = self._clock()
+        opening = [self._first] if self._first else []
+        self._first = None
+        for index, frame in enumerate(chain(opening, self._frames)):
+            opening.clear()
+            yield self._chunk(frame, index, clock.tell(frame.pts))
+            if self._closed:
+                return
+        self._outcome = judge(self._met, self._promise)
+        self.close()
+
+    def _clock(self) -> Clock:
+        # AVI stores no presentation times. Where frames are reordered, those that FFmpeg makes up are out of order.
+        made_up = self._container.format.name == "avi" and self._stream.codec_context.has_b_frames
+        unit = self._stream.time_base
+        return Clock(None if made_up or unit is None else float(unit), self._fps)
+
+    def _chunk(self, frame: VideoFrame, index: int, time: float) -> Chunk:
+        # A negative line size (rows stored bottom-up) is rare and PyAV < 18 shows wrong memory for it: swscale's work.
+        if frame.format.name not in _NATIVE or any(plane.line_size < 0 for plane in frame.planes):
+            return Chunk(index, (time,), (self._turn.apply(_bgr(frame, self._reformatter)),))
+        planes = tuple(self._turn.apply(plane) for plane in _planes(frame))
+        return Chunk(index, (time,), planes, _MATRICES.get(frame.colorspace, "bt601"), _is_full_range(frame))
+
+    def _decode(self) -> Generator[VideoFrame, None, None]:
+        """Decode to the end of the file. What goes wrong on the way is counted in ``self._met``, not raised."""
+        decoder = self._stream.codec_context
+        decoder.thread_count = 1  # files run in parallel; frame threads also lose frames of a cut file, silently
+        decoder.thread_type = "NONE"
+        for packet in chain(self._packets(), [None]):  # None: give out what is still held back
+            try:
+                frames = decoder.decode(packet)
+            except av.FFmpegError as error:
+                self._met.reject(str(error.strerror))
+                continue
+            for frame in frames:
+                self._met.frame(damaged=frame.is_corrupt)  # AV_FRAME_FLAG_CORRUPT or decode_error_flags
+                yield frame
+
+    def _packets(self) -> Iterator[Packet[Any]]:
+        """The video stream's packets. Where no header counts the frames, other streams are watched for their end."""
+        watched = (self._stream,) if self._promise.counted else tuple(self._container.streams)
+        try:
+            for packet in self._container.demux(watched):
+                # An empty packet tells the decoder that the end has come: the demuxer's last word for each stream, but
+                # also an AVI's sign for a frame left out.
+                if packet.size == 0:
+                    continue
+                is_video = packet.stream_index == self._stream.index
+                self._note_end(packet, is_video)
+                if is_video:
+                    self._met.packets += 1
+                    self._met.hidden += packet.is_discard
+                    yield packet
+        except av.FFmpegError as error:
+            self._met.read_error = str(error.strerror)
+
+    def _note_end(self, packet: Packet[Any], is_video: bool) -> None:
+        start = packet.pts if packet.pts is not None else packet.dts
+        if start is None:
+            return
+        end = float((start + (packet.duration or 0)) * packet.time_base)
+        self._met.file_end = max(self._met.file_end, end)
+        if is_video:
+            self._met.video_end = max(self._met.video_end, end)
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """What the rotation flag asks for, as steps on ``[T, H, W, ...]``: transpose first, then flip."""
+
+    transpose: bool = False
+    flip_rows: bool = False
+    flip_columns: bool = False
+
+    @classmethod
+    def of(cls, frame: VideoFrame) -> _Turn:
+        """Read the display matrix, ``x' = a x + c y, y' = b x + d y``, to the nearest of the 8 upright positions."""
+        try:
+            matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+        except ValueError:  # PyAV knows no name for some other side data, e.g. EXIF: the angle alone has to do
+            quarters = round(frame.rotation / 90) % 4  # counter-clockwise
+            return (cls(), cls(True, True, False), cls(False, True, True), cls(True, False, True))[quarters]
+        if matrix is None:
+            return cls()
+        a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
+        return cls(True, b < 0, c < 0) if abs(b) > abs(a) else cls(False, d < 0, a < 0)
+
+    def apply(self, plane: Tensor) -> Tensor:
+        """Turn ``plane`` [T, H, W, ...] upright; untouched and uncopied where there is nothing to do."""
+        if self == _Turn():
+            return plane
+        if self.transpose:
+            plane = plane.transpose(1, 2)
+        return plane.flip([dim for dim, flip in ((1, self.flip_rows), (2, self.flip_columns)) if flip]).contiguous()
+
+
+def _planes(frame: VideoFrame) -> Iterator[Tensor]:
+    """The planes of a frame in a native format, uint8 [1, H, W] each: Y, U, V, or Y alone."""
+    name, shift = frame.format.name, _NATIVE[frame.format.name]
+    for index, plane in enumerate(frame.planes):
+        parts = 2 if index and name in _INTERLEAVED else 1
+        samples = _rows(plane, np.uint16 if shift else np.uint8)[:, : plane.width * parts]
+        if shift:
+            samples = _to_8_bit(samples, shift)
+        for part in range(parts):
+            one = samples[:, part::2].copy() if parts == 2 else samples
+            yield torch.from_numpy(one)[None]
+
+
+def _rows(plane: Any, dtype: type[np.uint8] | type[np.uint16]) -> npt.NDArray[Any]:
+    """All rows of a VideoPlane with their padding: a view, which keeps the frame alive. No negative line sizes."""
+    rows: npt.NDArray[Any] = np.frombuffer(plane, dtype).reshape(plane.height, -1)  # Any: stubs hide plane's buffer
+    return rows
+
+
+def _to_8_bit(samples: npt.NDArray[np.uint16], shift: int) -> npt.NDArray[np.uint8]:
+    """Reduce samples to 8 bit: ``min(255, (v + half) >> shift)`` with ``half = 2 ** (shift - 1)``.
+
+    Video levels are defined in 8 bit and scaled by powers of two (white is 235, 940, 3760), so a shift is exact for
+    limited range. For full range the factor would be 1023 / 255 rather than 4: the shift is off by at most one level,
+    and only near white, where rounding up would leave the byte: hence the clip. It comes first, because ``v + half``
+    does not fit into 16 bits for the largest 16-bit samples, while ``(255 << shift) + half`` does.
+    """
+    return ((np.minimum(samples, 255 << shift) + (1 << shift >> 1)) >> shift).astype(np.uint8)
+
+
+def _bgr(frame: VideoFrame, reformatter: VideoReformatter) -> Tensor:
+    """Any other frame as BGR, uint8 [1, H, W, 3], through swscale."""
+    # BGR to BGR would be no work to swscale, and the rows of a bottom-up frame would stay as they are.
+    bottom_up = frame.planes[0].line_size < 0
+    order = "rgb24" if bottom_up and frame.format.name == "bgr24" else "bgr24"
+    packed = reformatter.reformat(frame, format=order, interpolation=_SWSCALE, threads=1)
+    rows = _rows(packed.planes[0], np.uint8)[:, : packed.width * 3]
+    pixels = torch.from_numpy(rows.reshape(packed.height, packed.width, 3))[None]
+    return pixels.flip(-1) if order == "rgb24" else pixels
+
+
+def _is_full_range(frame: VideoFrame) -> bool:
+    """Whether black is 0 and white 255, rather than 16 and 235.
+
+    The tag decides. Untagged grey is full range: measured, FFmpeg leaves grey untagged only for codecs that store a
+    picture's values as they are (MJPEG, FFV1, raw, PNG). HEVC and AV1 always come with a tag, H.264 gives
+    monochrome video as yuv420p with neutral chroma, VP9 has none. Untagged colour is limited range.
+    """
+    name = frame.format.name
+    untagged_grey = name.startswith("gray") and frame.color_range == _NO_RANGE
+    return frame.color_range == _JPEG_RANGE or name.startswith("yuvj") or untagged_grey
+
+
+def _open_container(path: Path) -> InputContainer:
+    """Open ``path``, or raise VideoError with the first thing that stands in the way."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, socket or device"
+            raise VideoError(path, Status.UNREADABLE, f"is {kind}, not a file")
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError as error:
+        raise VideoError(path, Status.UNREADABLE, (error.strerror or str(error)).lower()) from error
+    if not head:
+        raise VideoError(path, Status.UNREADABLE, "is empty (0 bytes)")
+    try:
+        # "file:", or FFmpeg would take a colon in the name for the end of a protocol's name.
+        return av.open(f"file:{os.fspath(path)}", metadata_errors="replace")
+    except av.FFmpegError as error:
+        hint = " (an MP4 or MOV without its index: cut off, or never finished)" if head[4:8] == b"ftyp" else ""
+        raise VideoError(path, Status.UNREADABLE, f"not a video: {error.strerror}{hint}") from error
+
+
+def _pick_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The first video stream that can be decoded and is no cover picture."""
+    pictures = [stream for stream in container.streams.video if stream.disposition & Disposition.attached_pic]
+    videos = [stream for stream in container.streams.video if stream not in pictures]
+    if not videos:
+        kinds = Counter(f"{stream.type} stream" for stream in container.streams if stream.type != "video")
+        kinds["cover picture"] = len(pictures)
+        found = ", ".join(f"{count} {kind}{'s' * (count > 1)}" for kind, count in kinds.items() if count)
+        raise VideoError(path, Status.UNREADABLE, f"no video stream ({found or 'no stream at all'})")
+    for stream in videos:
+        if stream.codec_context is not None:  # None, whatever the stubs say, where FFmpeg has no decoder
+            return stream
+    reason = f"unknown codec: no decoder for the video stream of this {container.format.name} file"
+    raise VideoError(path, Status.UNREADABLE, reason)
+
+
+def _frame_rate(stream: VideoStream) -> float:
+    rates = (stream.average_rate, stream.guessed_rate)
+    return next((float(rate) for rate in rates if rate and rate > 0), FALLBACK_FPS)
+
+
+def _read_promise(container: InputContainer, stream: VideoStream, fps: float) -> Promise:
+    formats = set(container.format.name.split(","))
+    if not formats & _STATES_LENGTH:
+        return Promise(fps)
+    if "avi" in formats and stream.frames:
+        # FFmpeg cuts the duration of a cut AVI in proportion to its size; the header's own count stays.
+        return Promise(fps, stream.frames, stream.frames / fps)
+    file_end = None if container.duration is None else container.duration / av.time_base
+    return Promise(fps, stream.frames, _duration(container, stream), file_end)
+
+
+def _duration(container: InputContainer, stream: VideoStream) -> float | None:
+    """Length in seconds: the stream's, or its DURATION tag (Matroska), or the longest stream's."""
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    tag = next((value for key, value in stream.metadata.items() if key.upper().startswith("DURATION")), "")
+    if match := re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", tag):
+        return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
+    return None if container.duration is None else container.duration / av.time_base
+
+
+def _expected_frames(container: InputContainer, stream: VideoStream, fps: float) -> int | None:
+    """A header's count, or duration times rate if that is more. For progress bars: the verdict is on a Promise."""
+    return max(stream.frames, round((_duration(container, stream) or 0) * fps)) or None

@@ -1,0 +1,152 @@
+"""What a video file promised, what decoding met, and the verdict on the two: ok, truncated, corrupt, ...
+
+No decoder in here, so that every decoder can be judged by the same rules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from aedmae_fast.video import Outcome, Status
+
+__all__ = ["Clock", "Met", "Promise", "judge"]
+
+
+@dataclass(frozen=True)
+class Promise:
+    """How much video a container says it holds. Times in seconds on the container's own clock; None: not stated."""
+
+    fps: float
+    counted: int = 0  # frames, counted by a header (avi, mp4, mov); 0: not counted
+    video_end: float | None = None  # where the video stream ends
+    file_end: float | None = None  # where the last of all streams ends
+
+
+@dataclass
+class Met:
+    """What one pass over a file met."""
+
+    packets: int = 0
+    rejected: int = 0  # packets that the decoder refused
+    hidden: int = 0  # packets that an edit list hides: decoded for reference, never shown
+    frames: int = 0
+    damaged: int = 0  # frames that came, but with the decoder's flag for damage on them
+    first_damage: int = 0  # packets read when damage first showed; 0: it never did
+    last_error: str = ""  # the decoder's last complaint
+    read_error: str = ""  # why reading stopped before the end of the file
+    video_end: float = 0.0  # latest end of a packet of the video stream, seconds
+    file_end: float = 0.0  # the same over all streams that were watched
+
+    def reject(self, error: str) -> None:
+        """Count a packet that the decoder refused."""
+        self.rejected += 1
+        self.last_error = error
+        self.first_damage = self.first_damage or self.packets
+
+    def frame(self, damaged: bool) -> None:
+        """Count a decoded frame."""
+        self.frames += 1
+        if damaged:
+            self.damaged += 1
+            self.first_damage = self.first_damage or self.packets
+
+
+@dataclass
+class Clock:
+    """Presentation times in seconds from the first frame on, never decreasing.
+
+    They follow the PTS for as long as every frame has one and it grows; from the first that does not on, they go
+    forward by ``1 / fps`` a frame.
+    """
+
+    unit: float | None  # seconds per PTS tick; None: ignore PTS
+    fps: float
+    _index: int = field(default=-1, init=False)
+    _origin: int = field(default=0, init=False)
+    _last: int | None = field(default=None, init=False)
+    _anchor: tuple[int, float] = field(default=(0, 0.0), init=False)  # the last frame whose PTS was good: index, time
+
+    def tell(self, pts: int | None) -> float:
+        """The time of the next frame in output order, whose PTS is ``pts``."""
+        self._index += 1
+        if self.unit is None or pts is None or (self._last is not None and pts <= self._last):
+            self.unit = None
+            index, time = self._anchor
+            return time + (self._index - index) / self.fps
+        if self._last is None:
+            self._origin = pts
+        self._last = pts
+        self._anchor = (self._index, (pts - self._origin) * self.unit)
+        return self._anchor[1]
+
+
+def judge(met: Met, promise: Promise) -> Outcome:
+    """The verdict on a file that was read to its end.
+
+    - No frame: UNREADABLE where packets were refused, else TOO_SHORT.
+    - Damage: CORRUPT, and if frames are missing too, the reason says both. But damage in the very last
+      packet alone is a cut in the middle of it, unless a header's frame count says that nothing is missing: TRUNCATED.
+    - Frames missing at the end (see :func:`_ends_early`): TRUNCATED.
+    """
+    if met.frames == 0:
+        return _nothing(met)
+    missing = _missing(met, promise) if _ends_early(met, promise) else ""
+    damage = _damage(met)
+    at_the_cut = met.first_damage == met.packets and (missing or not promise.counted)
+    if damage and not at_the_cut:
+        lost = missing or (_missing(met, promise) if _falls_short(met, promise) else "")
+        return Outcome(Status.CORRUPT, f"{damage}; {lost}" if lost else damage)
+    if damage and not missing:
+        missing = f"decoded {met.frames} frames; the file ends in the middle of the last one"
+    if met.read_error:
+        missing = f"{missing or f'decoded {met.frames} frames'}; reading stopped early: {met.read_error}"
+    return Outcome(Status.TRUNCATED, missing) if missing else Outcome(Status.OK, "")
+
+
+def _nothing(met: Met) -> Outcome:
+    if met.rejected:
+        refused = f"{met.rejected} of {met.packets} packets could not be decoded: {met.last_error}"
+        return Outcome(Status.UNREADABLE, f"no frame could be decoded; {refused}")
+    why = f": {met.read_error}" if met.read_error else ""
+    return Outcome(Status.TOO_SHORT, f"no frame could be decoded from {met.packets} packets{why}")
+
+
+def _ends_early(met: Met, promise: Promise) -> bool:
+    """Whether the video stops before the end that its container states.
+
+    A header's frame count alone would cry wolf: edit lists hide frames at either end of an MP4, an AVI counts frames
+    that were left out. So the count has to fall short *and* the last packet has to end before the stated end, by
+    three quarters of a frame or more.
+
+    Without a count only the end is compared. The product of duration and frame rate is no yardstick: for a variable
+    frame rate FFmpeg's rate is a guess from the first frames. Allowed for are 4 frames (unstated durations of last
+    packets, reordering delay) or 1 % of the length, and audio that outlasts the video: a cut takes the end of every
+    stream, so a file in which any stream reaches the stated end is whole.
+    """
+    if promise.counted:
+        end = promise.video_end
+        return _falls_short(met, promise) and (end is None or met.video_end < end - 0.75 / promise.fps)
+    if promise.video_end is None:
+        return False
+    slack = max(4 / promise.fps, 0.01 * promise.video_end)
+    file_end = promise.video_end if promise.file_end is None else promise.file_end
+    return met.video_end < promise.video_end - slack and met.file_end < file_end - slack
+
+
+def _falls_short(met: Met, promise: Promise) -> bool:
+    return met.frames + met.hidden < promise.counted
+
+
+def _missing(met: Met, promise: Promise) -> str:
+    if promise.counted:
+        return f"decoded {met.frames} of {promise.counted} frames"
+    return f"decoded {met.frames} frames, {met.video_end:.2f} s of {promise.video_end:.2f} s"
+
+
+def _damage(met: Met) -> str:
+    parts = []
+    if met.rejected:
+        parts.append(f"{met.rejected} of {met.packets} packets could not be decoded")
+    if met.damaged:
+        parts.append(f"{met.damaged} of {met.frames} frames are damaged")
+    return "; ".join(parts)

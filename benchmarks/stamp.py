@@ -1,0 +1,58 @@
+"""What every committed figure carries: device, versions, commit, and how it was measured."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aedmae_fast import env
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).parent / "results"
+
+
+def device_name(device: str) -> str:
+    """The GPU's name, or the CPU's model and the number of cores in use."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists() and (found := re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())):
+        model = found[1]
+    return f"{model}, {torch.get_num_threads()} threads"
+
+
+def commit() -> str:
+    """Short hash of the checked-out commit, with ``-dirty`` where tracked code differs from it."""
+    try:
+        head = _git("rev-parse", "--short=10", "HEAD")
+        dirty = _git("status", "--porcelain", "--untracked-files=no", "--", ":!benchmarks/results", ":!README.md")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("-dirty" if dirty else "")
+
+
+def stamp(device: str) -> dict[str, Any]:
+    """Device, commit, date and the versions of everything that matters."""
+    return {
+        "device": device_name(device),
+        "commit": commit(),
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
+        "environment": env.describe(),
+    }
+
+
+def result_path(kind: str, device: str) -> Path:
+    """``results/<kind>-<device>-<commit>.json``."""
+    slug = re.sub(r"[^a-z0-9]+", "-", device_name(device).lower()).strip("-")
+    return RESULTS / f"{kind}-{slug}-{commit()}.json"
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()

@@ -1,0 +1,59 @@
+"""What every test gets: fixed seeds, poisoned fresh memory, the marks, and where the shared real data lies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from aedmae_fast.config import ModelConfig
+from aedmae_fast.model.network import AedMae
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available() or os.environ.get("FAIL_WITHOUT_CUDA") == "1":
+        return
+    skip = pytest.mark.skip(reason="no CUDA device (FAIL_WITHOUT_CUDA=1 makes this a failure)")
+    for item in items:
+        if "needs_cuda" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seeds_and_poisoned_memory() -> Iterator[None]:
+    """Uninitialised memory reads as NaN (or as the largest integer), so that a value nobody wrote shows."""
+    np.random.seed(0)  # noqa: NPY002 (for libraries that still use the global one)
+    torch.manual_seed(0)
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Golden tensors and real data that are no part of the repository."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is absent: real data is not part of the repository")
+    return SHARED
+
+
+TINY = ModelConfig(
+    height=32, width=64, patch=8, encoder_dim=16, decoder_dim=8, heads=2, encoder_depth=2, decoder_depth=2, mask_count=4
+)
+
+
+@pytest.fixture
+def tiny_model() -> AedMae:
+    """A network that scores thousands of frames a second; seeded random weights, batch statistics off their start."""
+    model = AedMae(TINY)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.running_mean, std=0.1)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    return model.eval()

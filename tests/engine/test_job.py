@@ -1,0 +1,217 @@
+"""A folder as a job: resumed after any crash, never mixed, every file whole or not there."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aedmae_fast import Scorer
+from aedmae_fast.engine.job import JOURNAL, MANIFEST, Item, Job, JobError, atomic, name_items
+from aedmae_fast.engine.table import COLUMNS
+from aedmae_fast.model.network import AedMae
+from tests.clips import write_clip
+
+SETTINGS = {"preset": "paper"}
+
+
+@pytest.fixture
+def items(tmp_path: Path) -> list[Item]:
+    (tmp_path / "videos" / "sub").mkdir(parents=True)
+    for name in ("a.mp4", "sub/b.mp4", "sub/b.mkv"):
+        write_clip(tmp_path / "videos" / name, frames=6, size=(32, 32))
+    return name_items(sorted((tmp_path / "videos").rglob("*.m*")), tmp_path / "videos")
+
+
+@pytest.fixture
+def scorer(tiny_model: AedMae) -> Scorer:
+    return Scorer(tiny_model, precision="fp32")
+
+
+def run(out: Path, scorer: Scorer, items: list[Item], settings: dict[str, Any] = SETTINGS, **how: Any) -> list[str]:
+    """One whole run; the names of what it scored."""
+    scored: list[str] = []
+    with Job(out, settings, **how) as job:
+        todo = [item for item in items if not job.is_finished(item)]
+        job.run(scorer, todo, on_finished=lambda name, *_: scored.append(name))
+        job.finish({"machine": "a test"}, left_out={})
+    return sorted(scored)
+
+
+def manifest(out: Path) -> dict[str, Any]:
+    return dict(json.loads((out / MANIFEST).read_text()))
+
+
+NAMES = ["a.mp4", "sub/b.mkv", "sub/b.mp4"]
+
+
+def test_results_and_manifest(tmp_path: Path, scorer: Scorer, items: list[Item]) -> None:
+    out = tmp_path / "scores"
+    assert run(out, scorer, items) == NAMES
+    content = manifest(out)
+    assert content["settings"] == SETTINGS
+    assert content["environment"] == {"machine": "a test"}
+    assert sorted(content["files"]) == NAMES
+    for item in items:
+        entry = content["files"][item.name]
+        assert (entry["status"], entry["reason"], entry["frames"], entry["expected_frames"]) == ("ok", "", 6, 6)
+        assert (entry["width"], entry["height"], entry["codec"]) == (32, 32, "h264")
+        status = item.path.stat()
+        assert entry["source"] == {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+        with open(out / entry["output"], newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert tuple(rows[0]) == COLUMNS
+        expected = scorer.score(item.path)
+        assert [int(row["frame"]) for row in rows] == list(range(6))
+        for column in ("score", "raw", "teacher_error", "discrepancy", "class_prob"):
+            written = np.array([float(row[column]) for row in rows])
+            np.testing.assert_allclose(written, getattr(expected, column), rtol=1e-8)
+        assert [float(row["raw"]) for row in rows] == pytest.approx(expected.raw.tolist(), rel=1e-8)
+    assert not (out / JOURNAL).exists()
+    assert not list(out.rglob(".part-*"))
+
+
+def test_a_second_run_does_nothing(tmp_path: Path, scorer: Scorer, items: list[Item]) -> None:
+    out = tmp_path / "scores"
+    run(out, scorer, items)
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*.csv")}
+    assert run(out, scorer, items) == []
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*.csv")} == before
+    assert sorted(manifest(out)["files"]) == NAMES
+    assert run(out, scorer, items, overwrite=True) == NAMES
+
+
+def test_what_changed_or_vanished_is_scored_again(tmp_path: Path, scorer: Scorer, items: list[Item]) -> None:
+    out = tmp_path / "scores"
+    run(out, scorer, items)
+    write_clip(items[0].path, frames=9, size=(32, 32))
+    (out / "sub" / "b.mkv.csv").unlink()
+    assert run(out, scorer, items) == ["a.mp4", "sub/b.mkv"]
+    assert manifest(out)["files"]["a.mp4"]["frames"] == 9
+
+
+def test_unreadable_files_are_not_tried_again_until_they_change(
+    tmp_path: Path, scorer: Scorer, items: list[Item]
+) -> None:
+    out, path = tmp_path / "scores", items[0].path
+    good = path.read_bytes()
+    path.write_text("no video")
+    assert run(out, scorer, items) == NAMES
+    assert manifest(out)["files"]["a.mp4"]["status"] == "unreadable"
+    assert manifest(out)["files"]["a.mp4"]["output"] is None
+    assert run(out, scorer, items) == []
+    path.write_bytes(good)
+    assert run(out, scorer, items) == ["a.mp4"]
+    assert manifest(out)["files"]["a.mp4"]["status"] == "ok"
+
+
+def test_other_settings_are_refused(tmp_path: Path, scorer: Scorer, items: list[Item]) -> None:
+    out = tmp_path / "scores"
+    run(out, scorer, items)
+    with pytest.raises(JobError, match=r"other settings \(preset: 'paper', now 'other'\).*--overwrite"):
+        run(out, scorer, items, {"preset": "other"})
+    assert run(out, scorer, items, {"preset": "other"}, overwrite=True) == NAMES
+
+
+def test_a_crash_loses_the_file_in_hand_only(tmp_path: Path, scorer: Scorer, items: list[Item]) -> None:
+    """As after a kill: the journal is there, the manifest is the one from the start, the last line is torn."""
+    out = tmp_path / "scores"
+    with Job(out, SETTINGS) as job:
+        job.run(scorer, items[:2])
+    assert manifest(out)["files"] == {}
+    with open(out / JOURNAL, "a") as file:
+        file.write('{"name": "sub/b.mk')
+    assert run(out, scorer, items) == [items[2].name]
+    assert sorted(manifest(out)["files"]) == NAMES
+
+
+def test_resumed_scores_are_the_same_bytes(tmp_path: Path, scorer: Scorer, items: list[Item]) -> None:
+    run(tmp_path / "whole", scorer, items)
+    with Job(tmp_path / "cut", SETTINGS) as job:
+        job.run(scorer, items[:1])
+    run(tmp_path / "cut", scorer, items)
+    for name in NAMES:
+        assert (tmp_path / "cut" / f"{name}.csv").read_bytes() == (tmp_path / "whole" / f"{name}.csv").read_bytes()
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    with Job(tmp_path, SETTINGS), pytest.raises(JobError, match="another run is writing here"), Job(tmp_path, SETTINGS):
+        pass
+
+
+def test_a_foreign_manifest_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).write_text("[]")
+    with pytest.raises(JobError, match="not a manifest of ours"), Job(tmp_path, SETTINGS):
+        pass
+    assert (tmp_path / MANIFEST).read_text() == "[]"
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(JobError, match=r"cannot write here \(Not a directory\)"),
+        Job(tmp_path / "file" / "x", SETTINGS),
+    ):
+        pass
+
+
+def test_a_full_disk_fails_that_file_and_the_rest_goes_on(
+    tmp_path: Path, scorer: Scorer, items: list[Item], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aedmae_fast.engine import job as module
+
+    def full(file: Any, scores: Any) -> None:
+        if scores.path == items[1].path:
+            raise OSError(28, os.strerror(28))
+        original(file, scores)
+
+    original = module.write_csv
+    monkeypatch.setattr(module, "write_csv", full)
+    out = tmp_path / "scores"
+    assert run(out, scorer, items) == NAMES
+    entries = manifest(out)["files"]
+    assert [entries[item.name]["status"] for item in items] == ["ok", "failed", "ok"]
+    assert entries[items[1].name]["reason"] == "cannot write the scores: No space left on device"
+    assert not (out / f"{items[1].name}.csv").exists()
+    assert not list(out.rglob(".part-*"))
+    monkeypatch.undo()
+    assert run(out, scorer, items) == [items[1].name]
+
+
+def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="half way"), atomic(path) as file:
+        file.write("new")
+        raise RuntimeError("half way")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_names(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "sub").mkdir(parents=True)
+    folder = tmp_path / "folder"
+    assert [i.name for i in name_items([folder / "sub" / "a.mp4"], folder)] == ["sub/a.mp4"]
+    assert [i.name for i in name_items([folder], folder)] == ["folder"]  # a folder of frames, scored itself
+    several = [folder / "sub" / "a.mp4", folder / "a.mp4", folder / "a.mp4"]
+    assert [i.name for i in name_items(several, None)] == ["sub/a.mp4", "a.mp4"]  # told apart, each once
+
+
+def test_a_folder_of_frames_that_grows_is_scored_again(tmp_path: Path, scorer: Scorer) -> None:
+    from PIL import Image
+
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for t in range(3):
+        Image.new("RGB", (32, 32), (40 * t, 0, 0)).save(folder / f"{t}.png")
+    items = name_items([folder], tmp_path)
+    assert run(tmp_path / "scores", scorer, items) == ["frames"]
+    assert run(tmp_path / "scores", scorer, items) == []
+    shutil.copy(folder / "2.png", folder / "3.png")
+    assert run(tmp_path / "scores", scorer, items) == ["frames"]

@@ -1,0 +1,337 @@
+"""The streaming loop: every frame gets a score, and the same one whatever else happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from aedmae_fast import Scorer
+from aedmae_fast.config import PRESETS
+from aedmae_fast.engine.choose import ChoiceError
+from aedmae_fast.engine.postprocess import final_score
+from aedmae_fast.engine.results import ClipScores
+from aedmae_fast.model.masks import mask_bank
+from aedmae_fast.model.network import AedMae
+from aedmae_fast.ops import discrepancy_map, frame_prep, smooth_max
+from aedmae_fast.video import Status
+from tests.clips import write_clip
+
+COLUMNS = ("time_s", "score", "raw", "teacher_error", "discrepancy", "class_prob")
+
+
+def pixels(count: int, height: int = 40, width: int = 72) -> np.ndarray:
+    """A textured scene that drifts, uint8 [T, H, W, 3]."""
+    scene = np.random.default_rng(3).integers(0, 256, (height, width + count, 3), dtype=np.uint8)
+    return np.stack([scene[:, t : t + width] for t in range(count)]) if count else np.zeros((0, 4, 4, 3), np.uint8)
+
+
+def assert_same(a: ClipScores, b: ClipScores) -> None:
+    """Bit for bit."""
+    assert (a.status, a.frames) == (b.status, b.frames)
+    for column in COLUMNS:
+        np.testing.assert_array_equal(getattr(a, column), getattr(b, column), err_msg=column)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("clips")
+    return [write_clip(folder / f"{n}.mp4", frames=n, size=(72, 40)) for n in (1, 5, 13, 30)]
+
+
+# ---- what is computed ----
+
+
+def score_by_hand(model: AedMae, frames: np.ndarray, preset: str) -> dict[str, np.ndarray]:
+    """The same scores without an engine: all windows at once, float64."""
+    config, p = model.config, PRESETS[preset]
+    small = frame_prep([torch.from_numpy(frames)], config.height, config.width)
+    count = len(small)
+    t = torch.arange(count)
+    before, after = torch.where(t >= 3, t - 3, t), torch.where(t + 3 < count, t + 3, t)
+    windows = torch.stack([small[before], small, small[after]], dim=1)
+    masks = mask_bank(config)[t % config.mask_count]
+    with torch.inference_mode():
+        out = model.double()(windows, masks)
+    model.float()
+    error, gap = discrepancy_map(out.teacher, out.student, small, config.patch, p.error, p.channels)
+    prob = out.class_logit.sigmoid()
+    combined = p.teacher_weight * error + p.gap_weight * gap + p.class_weight * prob[:, None, None]
+    raw = smooth_max(combined.float(), p.map_filter) if p.pool == "max" else combined.mean((1, 2))
+    return {
+        "raw": raw.numpy(),
+        "score": final_score(raw.double().numpy(), p),
+        "teacher_error": error.mean((1, 2)).numpy(),
+        "discrepancy": gap.mean((1, 2)).numpy(),
+        "class_prob": prob.numpy(),
+    }
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.parametrize("count", [1, 2, 6, 25])
+def test_scores_are_those_of_the_formula(tiny_model: AedMae, preset: str, count: int) -> None:
+    found = Scorer(tiny_model, preset=preset, precision="fp32").score_frames(pixels(count))
+    assert found.status is Status.OK
+    assert found.frames == count
+    for column, expected in score_by_hand(tiny_model, pixels(count), preset).items():
+        np.testing.assert_allclose(getattr(found, column), expected, rtol=2e-5, err_msg=column)
+
+
+def test_bf16_is_close_to_fp32(tiny_model: AedMae) -> None:
+    single = Scorer(tiny_model, precision="fp32").score_frames(pixels(20))
+    half = Scorer(tiny_model, precision="bf16").score_frames(pixels(20))
+    assert not np.array_equal(single.raw, half.raw)
+    np.testing.assert_allclose(half.raw, single.raw, rtol=0.02)
+
+
+def test_smoothing_can_be_left_out(tiny_model: AedMae) -> None:
+    for preset in PRESETS:
+        found = Scorer(tiny_model, preset=preset, smoothing=False).score_frames(pixels(9))
+        np.testing.assert_array_equal(found.score, found.raw)
+
+
+def test_columns_of_a_network_without_a_class_head(tiny_model: AedMae) -> None:
+    headless = AedMae(replace(tiny_model.config, class_head=False))
+    found = Scorer(headless, preset="release-avenue").score_frames(pixels(4))
+    assert np.isnan(found.class_prob).all()
+    assert np.isfinite(found.score).all()
+    with pytest.raises(ChoiceError, match="no class head"):
+        Scorer(headless, preset="paper")
+
+
+# ---- bit for bit ----
+
+
+@pytest.fixture(params=["fp32", "bf16"])
+def precision(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def reference(tiny_model: AedMae, clips: list[Path], precision: str) -> list[ClipScores]:
+    """Each clip alone, one frame at a time, one decoder."""
+    scorer = Scorer(tiny_model, precision=precision, batch_size=1, workers=1)
+    return [scorer.score(clip) for clip in clips]
+
+
+@pytest.mark.parametrize("batch_size", [7, 32])
+@pytest.mark.parametrize("workers", [1, 4])
+def test_batch_size_company_and_workers_change_nothing(
+    tiny_model: AedMae, clips: list[Path], precision: str, reference: list[ClipScores], batch_size: int, workers: int
+) -> None:
+    scorer = Scorer(tiny_model, precision=precision, batch_size=batch_size, workers=workers)
+    for found, expected in zip(scorer.score_many(clips), reference, strict=True):
+        assert_same(found, expected)
+
+
+def test_order_changes_nothing(
+    tiny_model: AedMae, clips: list[Path], precision: str, reference: list[ClipScores]
+) -> None:
+    scorer = Scorer(tiny_model, precision=precision, batch_size=8, workers=2)
+    for found, expected in zip(scorer.score_many(clips[::-1]), reference[::-1], strict=True):
+        assert_same(found, expected)
+
+
+def test_the_full_network_is_reproducible_too(precision: str) -> None:
+    """The matrix sizes of a real configuration, where a library may choose other kernels for other batches."""
+    from aedmae_fast import load_model
+
+    model, frames = load_model("untrained-ped2"), pixels(9, 80, 160)
+    results = [Scorer(model, precision=precision, batch_size=b).score_frames(frames) for b in (1, 7, 32)]
+    for result in results[1:]:
+        assert_same(result, results[0])
+
+
+def test_a_longer_clip_does_not_change_earlier_frames(tiny_model: AedMae) -> None:
+    """Frame t looks at t - 7 .. t + 7 (window and map filter), no further."""
+    scorer = Scorer(tiny_model, smoothing=False)
+    short, long = scorer.score_frames(pixels(40)[:20]), scorer.score_frames(pixels(40))
+    np.testing.assert_array_equal(short.raw[: 20 - 7], long.raw[: 20 - 7])
+    assert short.raw[19] != long.raw[19]
+
+
+# ---- files ----
+
+
+def test_every_frame_of_every_file_is_scored(tiny_model: AedMae, clips: list[Path]) -> None:
+    results = list(Scorer(tiny_model, batch_size=16).score_many(clips))
+    assert [r.path for r in results] == clips
+    assert [r.frames for r in results] == [1, 5, 13, 30]
+    for result in results:
+        assert result.status is Status.OK
+        assert result.info is not None
+        assert np.isfinite(result.score).all()
+        assert not result.interpolated.any()
+        np.testing.assert_allclose(result.time_s, np.arange(result.frames) / result.info.fps, atol=1e-3)
+
+
+def test_results_come_in_order_though_clips_finish_out_of_order(tiny_model: AedMae, clips: list[Path]) -> None:
+    order = [clips[3], clips[0], clips[0], clips[2], clips[1]]
+    scorer = Scorer(tiny_model, workers=4, batch_size=1)
+    assert [r.path for r in scorer.score_many(order)] == order
+    assert {i for i, _ in scorer.score_unordered(order)} == set(range(5))
+
+
+def test_paths_are_taken_one_by_one_as_they_are_needed(tiny_model: AedMae, clips: list[Path]) -> None:
+    """An endless list of videos can be scored."""
+
+    def forever() -> Iterator[Path]:
+        while True:
+            yield clips[1]
+
+    results = Scorer(tiny_model).score_many(forever())
+    assert [next(results).frames for _ in range(3)] == [5, 5, 5]
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_one_bad_file_among_good_ones(tiny_model: AedMae, clips: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    results = list(Scorer(tiny_model, batch_size=32).score_many([clips[2], tmp_path / "text.mp4", clips[1]]))
+    assert [r.status for r in results] == [Status.OK, Status.UNREADABLE, Status.OK]
+    assert results[1].frames == 0
+    assert results[1].reason
+    assert results[1].peak is None
+
+
+def test_a_decoder_that_crashes_is_one_files_trouble(
+    tiny_model: AedMae, clips: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aedmae_fast.engine import scorer as module
+
+    def crash(path: Path, decoder: str) -> object:
+        if path == clips[1]:
+            raise RuntimeError("a bug")
+        return original(path, decoder)
+
+    original = module.open_video
+    monkeypatch.setattr(module, "open_video", crash)
+    results = list(Scorer(tiny_model).score_many(clips))
+    assert [r.status for r in results] == [Status.OK, Status.FAILED, Status.OK, Status.OK]
+    assert results[1].reason == "RuntimeError: a bug"
+
+
+def test_an_error_in_the_list_of_paths_reaches_the_caller(tiny_model: AedMae, clips: list[Path]) -> None:
+    def paths() -> Iterator[Path]:
+        yield clips[0]
+        raise KeyError("the caller's")
+
+    with pytest.raises(KeyError, match="the caller's"):
+        list(Scorer(tiny_model).score_many(paths()))
+
+
+def test_nan_is_a_failure_not_a_score(tiny_model: AedMae) -> None:
+    with torch.no_grad():
+        tiny_model.decoder_pred.bias[0] = torch.nan
+    result = Scorer(tiny_model).score_frames(pixels(3))
+    assert result.status is Status.FAILED
+    assert result.reason.startswith("the score of frame 0 and of 2 more is NaN")
+
+
+# ---- stride ----
+
+
+@pytest.mark.parametrize("stride", [2, 5, 100])
+def test_stride(tiny_model: AedMae, stride: int) -> None:
+    frames, scored = pixels(23), np.arange(0, 23, stride)
+    every = Scorer(tiny_model, preset="release-avenue").score_frames(frames)
+    some = Scorer(tiny_model, preset="release-avenue", stride=stride).score_frames(frames)
+    np.testing.assert_array_equal(some.teacher_error[scored], every.teacher_error[scored])  # on their true neighbours
+    np.testing.assert_array_equal(np.flatnonzero(~some.interpolated), scored)
+    np.testing.assert_allclose(some.raw, np.interp(np.arange(23), scored, every.raw[scored]))
+    np.testing.assert_allclose(some.score, final_score(some.raw, PRESETS["release-avenue"]))
+
+
+# ---- frames from memory, and as a stream ----
+
+
+def test_frames_from_memory(tiny_model: AedMae) -> None:
+    scorer, frames = Scorer(tiny_model), pixels(12)
+    result = scorer.score_frames(frames, fps=10)
+    np.testing.assert_allclose(result.time_s, np.arange(12) / 10)
+    assert_same(scorer.score_frames(torch.from_numpy(frames), fps=10), result)
+    assert_same(scorer.score_frames(frames[..., ::-1].copy(), fps=10, order="rgb"), result)
+    assert scorer.score_frames(frames[:0]).status is Status.TOO_SHORT
+
+
+@pytest.mark.parametrize(
+    ("frames", "error", "message"),
+    [
+        (np.zeros((2, 4, 4, 3)), TypeError, "frames: expected uint8, found torch.float64"),
+        (np.zeros((4, 4, 3), np.uint8), ValueError, r"frames: expected \[T, H, W, 3\], found \(4, 4, 3\)"),
+        (np.zeros((2, 4, 4, 1), np.uint8), ValueError, "frames: expected"),
+        (np.zeros((2, 0, 4, 3), np.uint8), ValueError, "frames: expected"),
+    ],
+)
+def test_wrong_frames(tiny_model: AedMae, frames: np.ndarray, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        Scorer(tiny_model).score_frames(frames)
+    with pytest.raises(ValueError, match="order"):
+        Scorer(tiny_model).score_frames(pixels(1), order="gbr")
+
+
+@pytest.mark.parametrize("preset", ["paper", "release-avenue"])
+@pytest.mark.parametrize("smoothing", [True, False])
+@pytest.mark.parametrize("count", [1, 4, 60])
+def test_stream_gives_the_clips_scores(tiny_model: AedMae, preset: str, smoothing: bool, count: int) -> None:
+    scorer = Scorer(tiny_model, preset=preset, smoothing=smoothing)
+    expected, stream = scorer.score_frames(pixels(count)), scorer.stream()
+    found = [s for frame in pixels(count) for s in stream.push(frame)] + stream.finish()
+    assert [s.frame for s in found] == list(range(count))
+    for column in ("raw", "teacher_error", "discrepancy", "class_prob", "time_s"):
+        np.testing.assert_array_equal([getattr(s, column) for s in found], getattr(expected, column))
+    np.testing.assert_allclose([s.score for s in found], expected.score, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("smoothing", "latency"), [(True, 3 + 18), (False, 3)])
+def test_stream_latency(tiny_model: AedMae, smoothing: bool, latency: int) -> None:
+    stream = Scorer(tiny_model, preset="release-avenue", smoothing=smoothing).stream()
+    assert stream.latency == latency
+    due = [[s.frame for s in stream.push(frame)] for frame in pixels(latency + 3)]
+    assert due == [[]] * latency + [[0], [1], [2]]
+
+
+def test_stream_refuses_what_it_cannot(tiny_model: AedMae) -> None:
+    with pytest.raises(ChoiceError, match="smoothing=False"):
+        Scorer(tiny_model, preset="release-shanghaitech").stream()
+    with pytest.raises(ChoiceError, match="stride"):
+        Scorer(tiny_model, stride=2).stream()
+    with pytest.raises(ValueError, match=r"frames: expected \[H, W, 3\]"):
+        Scorer(tiny_model).stream().push(pixels(1))
+
+
+# ---- choices ----
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"device": "tpu"}, "device: expected auto, cpu, cuda or cuda:N, found 'tpu'"),
+        ({"device": "cuda:99"}, "torch sees . CUDA devices"),
+        ({"precision": "fp16"}, "precision: expected auto, fp32 or bf16, found 'fp16'"),
+        ({"preset": "best"}, "preset: expected auto or one of"),
+        ({"batch_size": 0}, "batch_size: expected auto or a whole number from 1, found 0"),
+        ({"workers": "many"}, "workers: expected auto or"),
+        ({"stride": 0}, "stride: expected a whole number from 1"),
+    ],
+)
+def test_choices_that_cannot_be_had(tiny_model: AedMae, setting: dict[str, str], message: str) -> None:
+    with pytest.raises(ChoiceError, match=message):
+        Scorer(tiny_model, **setting)  # type: ignore[arg-type]
+
+
+def test_choices_say_why(tiny_model: AedMae) -> None:
+    choices = Scorer(tiny_model).choices
+    assert choices["preset"].value == "paper"
+    assert choices["preset"].why == "the network has a class head"
+    assert all(choice.why for choice in choices.values())
+
+
+@pytest.mark.needs_cuda
+def test_cuda_agrees_with_the_cpu(tiny_model: AedMae) -> None:
+    cpu = Scorer(tiny_model, device="cpu", precision="fp32").score_frames(pixels(20))
+    cuda = Scorer(tiny_model, device="cuda", precision="fp32").score_frames(pixels(20))
+    np.testing.assert_allclose(cuda.raw, cpu.raw, rtol=1e-4)

@@ -1,0 +1,341 @@
+"""``python -m aedmae_fast.score`` as a person uses it, and everything an archive can hold."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from aedmae_fast.model.checkpoint import save_model
+from aedmae_fast.model.network import AedMae
+from aedmae_fast.report.console import printable
+from aedmae_fast.score import INTERRUPTED, OK, SOME_NOT_OK, USAGE, main
+from tests.clips import cut, damage_packets, write_clip
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def checkpoint(tiny_model: AedMae, tmp_path: Path) -> Path:
+    save_model(tiny_model, tmp_path / "tiny.safetensors")
+    return tmp_path / "tiny.safetensors"
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    folder = tmp_path / "videos"
+    (folder / "sub").mkdir(parents=True)
+    write_clip(folder / "one.mp4", frames=8)
+    write_clip(folder / "sub" / "two.mkv", frames=12)
+    return folder
+
+
+@pytest.fixture
+def score(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command in this process; exit code, stdout, stderr."""
+
+    def run(*arguments: object, **how: object) -> tuple[int, str, str]:
+        defaults = {"--checkpoint": checkpoint, "--out": tmp_path / "scores"}
+        given = [str(a) for a in arguments]
+        for name, value in defaults.items():
+            if name not in given:
+                given += [name, str(value)]
+        code = main(given)
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return code, captured.out, captured.err
+
+    return run
+
+
+def manifest(tmp_path: Path) -> dict[str, Any]:
+    return dict(json.loads((tmp_path / "scores" / "manifest.json").read_text()))
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# ---- what it does ----
+
+
+def test_a_folder(score: Run, videos: Path, tmp_path: Path) -> None:
+    code, out, err = score("--dir", videos)
+    assert code == OK
+    assert out == ""
+    assert len(rows(tmp_path / "scores" / "one.mp4.csv")) == 8
+    assert len(rows(tmp_path / "scores" / "sub" / "two.mkv.csv")) == 12
+    for chosen in ("checkpoint", "device", "precision", "preset", "batch size", "workers", "decoder"):
+        assert f"  {chosen}" in err
+    table = [line.split() for line in err.splitlines() if line.startswith(("one.mp4 ", "sub/two.mkv "))]
+    assert [(row[0], row[1], row[-1]) for row in table] == [("one.mp4", "8", "ok"), ("sub/two.mkv", "12", "ok")]
+    assert "2 files, 0 not ok; 20 frames scored" in err
+    settings = manifest(tmp_path)["settings"]
+    assert settings["preset"] == "paper"
+    assert len(settings["weights_sha256"]) == 64
+    assert "torch" in json.dumps(manifest(tmp_path)["environment"])
+
+
+def test_files(score: Run, videos: Path, tmp_path: Path) -> None:
+    assert score(videos / "one.mp4", videos / "sub" / "two.mkv")[0] == OK
+    assert (tmp_path / "scores" / "one.mp4.csv").is_file()
+    assert (tmp_path / "scores" / "sub" / "two.mkv.csv").is_file()
+
+
+def test_a_second_run_skips_and_says_so(score: Run, videos: Path) -> None:
+    score("--dir", videos)
+    code, _, err = score("--dir", videos)
+    assert code == OK
+    assert "2 of 2 are finished under these settings" in err
+    assert "0 frames scored" in err
+    assert "2 files, 0 not ok" in err
+    assert "20 frames scored" in score("--dir", videos, "--overwrite")[2]
+
+
+def test_other_settings_do_not_mix(score: Run, videos: Path) -> None:
+    score("--dir", videos)
+    code, _, err = score("--dir", videos, "--preset", "release-avenue")
+    assert code == USAGE
+    assert "preset: 'paper', now 'release-avenue'" in err
+
+
+def test_json(score: Run, videos: Path) -> None:
+    code, out, _ = score("--dir", videos, "--json")
+    report = json.loads(out)
+    assert code == OK
+    assert report["frames"] == 20
+    assert report["not_ok"] == 0
+    assert sorted(report["files"]) == ["one.mp4", "sub/two.mkv"]
+
+
+def test_quiet(score: Run, videos: Path) -> None:
+    assert score("--dir", videos, "--quiet") == (OK, "", "")
+
+
+def test_include_and_exclude(score: Run, videos: Path, tmp_path: Path) -> None:
+    score("--dir", videos, "--include", "*.mkv")
+    assert list(manifest(tmp_path)["files"]) == ["sub/two.mkv"]
+    score("--dir", videos, "--exclude", "sub/*", "--overwrite")
+    assert list(manifest(tmp_path)["files"]) == ["one.mp4"]
+
+
+def test_stride_is_flagged(score: Run, videos: Path, tmp_path: Path) -> None:
+    score("--dir", videos, "--stride", "3", "--smooth", "none")
+    found = rows(tmp_path / "scores" / "one.mp4.csv")
+    assert [row["interpolated"] for row in found] == ["0", "1", "1", "0", "1", "1", "0", "1"]
+    assert all(row["score"] == row["raw"] for row in found)
+
+
+def test_plot(score: Run, videos: Path, tmp_path: Path) -> None:
+    assert score("--dir", videos, "--plot")[0] == OK
+    for name in ("one.mp4", "sub/two.mkv"):
+        assert (tmp_path / "scores" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert "2 of 2 are finished" in score("--dir", videos, "--plot")[2]
+
+
+def test_results_inside_the_folder_are_not_taken_for_frames(score: Run, videos: Path) -> None:
+    out = videos / "scores"
+    assert score("--dir", videos, "--plot", "--out", out)[0] == OK
+    assert "2 of 2 are finished" in score("--dir", videos, "--plot", "--out", out)[2]
+
+
+def test_frame_folders(score: Run, tmp_path: Path) -> None:
+    from PIL import Image
+
+    clip = tmp_path / "Test" / "Test001"
+    clip.mkdir(parents=True)
+    for t in range(5):
+        Image.new("L", (48, 32), 40 * t).save(clip / f"{t + 1:03}.tif")
+    assert score("--dir", tmp_path / "Test")[0] == OK
+    assert len(rows(tmp_path / "scores" / "Test001.csv")) == 5
+    assert score("--dir", clip, "--out", tmp_path / "one")[0] == OK
+    assert len(rows(tmp_path / "one" / "Test001.csv")) == 5
+
+
+# ---- usage ----
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give either video files or --dir"),
+        (["--dir", "nowhere"], "nowhere"),
+        (["x.mp4", "--include", "*"], "--include and --exclude choose among the videos of --dir"),
+        (["x.mp4", "--checkpoint", "none.safetensors"], "none.safetensors: no such checkpoint"),
+        (["x.mp4", "--device", "cuda:7"], "torch sees"),
+        (["x.mp4", "--batch-size", "zero"], "batch_size: expected auto or a whole number"),
+        (["x.mp4", "--stride", "0"], "stride: expected a whole number from 1"),
+    ],
+)
+def test_usage(score: Run, arguments: list[str], message: str) -> None:
+    code, out, err = score(*arguments)
+    assert code == USAGE
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_folders_without_videos(score: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    code, _, err = score("--dir", tmp_path / "empty")
+    assert code == USAGE
+    assert "no videos in" in err
+    (tmp_path / "empty" / "notes.txt").write_text("none here")
+    assert score("--dir", tmp_path / "empty")[0] == USAGE
+    assert not (tmp_path / "scores").exists()
+
+
+def test_an_out_that_cannot_be_written(score: Run, videos: Path, tmp_path: Path) -> None:
+    code, _, err = score("--dir", videos, "--out", videos / "one.mp4" / "scores")
+    assert code == USAGE
+    assert "cannot write here (Not a directory)" in err
+
+
+def test_nan_in_the_weights(score: Run, videos: Path, tiny_model: AedMae, tmp_path: Path) -> None:
+    with torch.no_grad():
+        tiny_model.norm.weight[2] = torch.nan
+    save_model(tiny_model, tmp_path / "nan.safetensors")
+    code, _, err = score("--dir", videos, "--checkpoint", tmp_path / "nan.safetensors")
+    assert code == USAGE
+    assert "key 'norm.weight': 1 of 16 values are NaN or infinite" in err
+
+
+# ---- a real archive ----
+
+
+def test_an_archive_with_everything_wrong(score: Run, tmp_path: Path) -> None:
+    """One run; each trouble gets its status, and every good file its scores."""
+    folder = tmp_path / "archive"
+    (folder / "deep").mkdir(parents=True)
+    write_clip(folder / "good.mp4", frames=10)
+    write_clip(folder / "good.mkv", frames=11)  # differs in its extension only
+    write_clip(folder / "one frame.mp4", frames=1)
+    write_clip(folder / "line\nbreak ünïcode.mp4", frames=3)
+    write_clip(folder / "deep" / "whole.mkv", frames=60)
+    cut(write_clip(folder / "cut.mkv", frames=60), 0.5)
+    damage_packets(write_clip(folder / "damaged.mp4", frames=60), [20, 21])
+    write_clip(folder / "sound.mp4", frames=5, audio=1.0)
+    (folder / "empty.mp4").touch()
+    (folder / "text.mp4").write_text("not a video at all")
+    os.symlink(folder, folder / "deep" / "loop")
+    os.symlink(folder / "gone.mp4", folder / "dangling.mp4")
+
+    code, _, err = score("--dir", folder)
+    assert code == SOME_NOT_OK
+    entries = manifest(tmp_path)["files"]
+    found = {name: entry["status"] for name, entry in entries.items()}
+    assert found == {
+        "good.mp4": "ok",
+        "good.mkv": "ok",
+        "one frame.mp4": "ok",
+        "line\nbreak ünïcode.mp4": "ok",
+        "deep/whole.mkv": "ok",
+        "cut.mkv": "truncated",
+        "damaged.mp4": "corrupt",
+        "sound.mp4": "ok",
+        "empty.mp4": "unreadable",
+        "text.mp4": "unreadable",
+    }
+    assert manifest(tmp_path)["left_out"] == {str(folder / "dangling.mp4"): "a link to nothing"}
+    for name, entry in entries.items():
+        assert bool(entry["reason"]) == (entry["status"] != "ok"), name
+        path = tmp_path / "scores" / f"{name}.csv"
+        assert path.is_file() == (entry["frames"] > 0), name
+        if entry["frames"]:
+            assert len(rows(path)) == entry["frames"], name
+        else:
+            assert f"{printable(name)}: unreadable: {entry['reason']}" in err
+    assert entries["good.mp4"]["frames"] == 10
+    assert entries["good.mkv"]["frames"] == 11
+    assert 20 <= entries["cut.mkv"]["frames"] < 60
+    assert "line\\nbreak ünïcode.mp4" in err
+
+
+def test_file_names_that_are_no_text(score: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "bytes"
+    folder.mkdir()
+    os.rename(write_clip(folder / "x.mp4", frames=2), os.fsencode(folder) + b"/\xff\xfe.mp4")
+    assert score("--dir", folder)[0] == OK
+    (name,) = manifest(tmp_path)["files"]
+    assert os.fsencode(name) == b"\xff\xfe.mp4"
+    assert "1 of 1 are finished" in score("--dir", folder)[2]
+
+
+def test_a_missing_file_among_good_ones(score: Run, videos: Path, tmp_path: Path) -> None:
+    code, _, err = score(videos / "one.mp4", videos / "gone.mp4")
+    assert code == SOME_NOT_OK
+    assert "gone.mp4: unreadable: no such file or directory" in err
+    assert (tmp_path / "scores" / "one.mp4.csv").is_file()
+
+
+# ---- killed, interrupted, out of space: in a process of its own ----
+
+
+def command(checkpoint: Path, folder: Path, out: Path) -> list[str]:
+    arguments = ["--dir", folder, "--checkpoint", checkpoint, "--out", out, "--precision", "fp32"]
+    return [sys.executable, "-m", "aedmae_fast.score", *map(str, arguments)]
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, INTERRUPTED)])
+def test_stopped_in_the_middle(checkpoint: Path, tmp_path: Path, how: signal.Signals, code: int) -> None:
+    """What was finished is kept, what was in hand is scored again, the results are those of an undisturbed run."""
+    folder, out = tmp_path / "videos", tmp_path / "out"
+    folder.mkdir()
+    for i in range(3):
+        write_clip(folder / f"{i}.mp4", frames=20)
+    write_clip(folder / "3.mp4", frames=3000, size=(32, 32))
+    with subprocess.Popen(command(checkpoint, folder, out), stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not (out / "2.mp4.csv").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(how)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in err
+    assert sorted(p.name for p in out.glob("*.csv")) == ["0.mp4.csv", "1.mp4.csv", "2.mp4.csv"]
+    (folder / "3.mp4").unlink()
+    write_clip(folder / "3.mp4", frames=20)
+    second = subprocess.run(command(checkpoint, folder, out), stderr=subprocess.PIPE, text=True, check=True)
+    assert "3 of 4 are finished" in second.stderr
+    subprocess.run(command(checkpoint, folder, tmp_path / "undisturbed"), capture_output=True, check=True)
+    for i in range(4):
+        assert (out / f"{i}.mp4.csv").read_bytes() == (tmp_path / "undisturbed" / f"{i}.mp4.csv").read_bytes()
+
+
+def test_no_room_left(checkpoint: Path, tmp_path: Path) -> None:
+    """The operating system refuses to write more: the small file's scores stay, the large one fails by name."""
+    folder, out = tmp_path / "videos", tmp_path / "out"
+    folder.mkdir()
+    write_clip(folder / "large.mp4", frames=300, size=(32, 32))
+    write_clip(folder / "small.mp4", frames=5)
+    limit = 12_000  # bytes a file; 300 lines need more
+    result = subprocess.run(
+        command(checkpoint, folder, out),
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),  # noqa: PLW1509
+    )
+    assert result.returncode == SOME_NOT_OK
+    assert "Traceback" not in result.stderr
+    assert "large.mp4: failed: cannot write the scores: File too large" in result.stderr
+    assert sorted(p.name for p in out.iterdir() if not p.name.startswith(".")) == ["manifest.json", "small.mp4.csv"]
+
+
+def test_what_could_not_be_searched_is_not_ok(score: Run, videos: Path, tmp_path: Path) -> None:
+    os.symlink(videos / "gone.mp4", videos / "dangling.mp4")
+    code, _, err = score("--dir", videos)
+    assert code == SOME_NOT_OK
+    assert f"{videos / 'dangling.mp4'}: left out: a link to nothing" in err
+    assert "2 files, 0 not ok" in err
