@@ -13,6 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+NORMAL = -1.0  # the anomaly map of a normal frame, in the units of normalised pixels
+
 
 def discrepancy_map(
     teacher: Tensor,
@@ -50,19 +52,31 @@ def discrepancy_map(
             raise TypeError(f"{name}: expected floating point, found {prediction.dtype}")
         if prediction.shape != expected:
             raise ValueError(f"{name}: expected {expected}, found {tuple(prediction.shape)}")
-    predicted = unpatchify(teacher.float(), (h, w), patch)  # [B, H, W, 4]
-    distilled = unpatchify(student.float(), (h, w), patch)
-    target = torch.cat([(frames.float() - 127.5) / 127.5, frames.new_full((b, h, w, 1), -1, dtype=torch.float32)], -1)
-    return _distance(target, predicted, error, channels), _distance(predicted, distilled, error, channels)
+    target = patchify((frames.float() - 127.5) / 127.5, patch)  # [B, L, d*d, 3]
+    predicted = teacher.float().unflatten(2, (-1, 4))  # [B, L, d*d, 4]
+    distilled = student.float().unflatten(2, (-1, 4))
+    colour = _distance(target, predicted[..., :3], error).sum(-1)
+    abnormal = _distance(torch.tensor(NORMAL, device=frames.device), predicted[..., 3], error)
+    gap = _distance(predicted, distilled, error).sum(-1)  # [B, L, d*d]
+    share = 1.0 if channels == "sum" else 0.25
+    error_map = unpatchify((colour + abnormal) * share, (h, w), patch)  # [B, H, W, 1]
+    gap_map = unpatchify(gap * share, (h, w), patch)
+    return error_map[..., 0], gap_map[..., 0]
+
+
+def patchify(image: Tensor, patch: int) -> Tensor:
+    """[B, H, W, C] -> [B, L, patch*patch, C], rows first among the patches and within each."""
+    b, h, w, c = image.shape
+    return image.reshape(b, h // patch, patch, w // patch, patch, c).transpose(2, 3).reshape(b, -1, patch * patch, c)
 
 
 def unpatchify(tokens: Tensor, size: tuple[int, int], patch: int) -> Tensor:
-    """[B, L, patch*patch*C], ordered (row, column, channel) -> [B, H, W, C]."""
+    """[B, L, patch*patch*C] -> [B, H, W, C], the inverse."""
     h, w = size
-    x = tokens.reshape(len(tokens), h // patch, w // patch, patch, patch, -1)
-    return x.permute(0, 1, 3, 2, 4, 5).reshape(len(tokens), h, w, -1)
+    channels = tokens.shape[2] // patch**2
+    x = tokens.reshape(len(tokens), h // patch, w // patch, patch, patch, channels)
+    return x.transpose(2, 3).reshape(-1, h, w, channels)
 
 
-def _distance(a: Tensor, b: Tensor, error: str, channels: str) -> Tensor:
-    difference = (a - b).abs() if error == "L1" else (a - b).square()
-    return difference.sum(-1) if channels == "sum" else difference.mean(-1)
+def _distance(a: Tensor, b: Tensor, error: str) -> Tensor:
+    return (a - b).abs() if error == "L1" else (a - b).square()
