@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +22,17 @@ from aedmae_fast.video import Outcome, Status, VideoInfo
 class ClipState:
     """Frames in, windows out; terms in, scores out. Keeps a few numbers a frame, and frames for one window only."""
 
-    def __init__(self, preset: ScoringPreset, stride: int, smoothing: bool) -> None:
+    def __init__(
+        self,
+        preset: ScoringPreset,
+        stride: int,
+        smoothing: bool,
+        on_map: Callable[[int, Tensor], None] | None = None,  # see RawScore
+    ) -> None:
         self.info: VideoInfo | None = None
         self._preset, self._smoothing = preset, smoothing
         self._ring = FrameRing(stride)
-        self._raw_score = RawScore(preset)
+        self._raw_score = RawScore(preset, on_map)
         self._started = time.perf_counter()
         self._times = array("d")
         self._scored = array("q")  # frames that have terms

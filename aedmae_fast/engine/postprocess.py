@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from aedmae_fast.config import Gaussian, ScoringPreset
 from aedmae_fast.engine.runner import FrameTerms
-from aedmae_fast.ops import mean_max
+from aedmae_fast.ops import mean_map, mean_max
 
 Series = NDArray[np.float64]  # one value a frame
 
@@ -22,10 +22,13 @@ class RawScore:
     Args:
         preset: its ``map_filter`` spans ``map_filter[0] // 2`` frames to either side; with a stride, those of them that
             are scored.
+        on_map: called with each frame's index and its filtered map, float32 [H, W], whose maximum is the raw score; in
+            the order of the frames. Never called where the preset pools by the mean.
     """
 
-    def __init__(self, preset: ScoringPreset) -> None:
+    def __init__(self, preset: ScoringPreset, on_map: Callable[[int, Tensor], None] | None = None) -> None:
         self._preset = preset
+        self._on_map = on_map
         self._reach = preset.map_filter[0] // 2
         self._maps: deque[tuple[int, Tensor]] = deque()  # spatially filtered, by frame
         self._waiting: deque[int] = deque()
@@ -53,7 +56,10 @@ class RawScore:
         frame = self._waiting.popleft()
         while self._maps[0][0] < frame - self._reach:
             self._maps.popleft()
-        return frame, mean_max([m for i, m in self._maps if i <= frame + self._reach]).item()
+        near = [m for i, m in self._maps if i <= frame + self._reach]
+        if self._on_map:
+            self._on_map(frame, mean_map(near))
+        return frame, mean_max(near).item()
 
 
 def fill_gaps(frames: NDArray[np.int64], values: Series, count: int) -> Series:

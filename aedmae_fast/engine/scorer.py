@@ -26,6 +26,7 @@ from aedmae_fast.video import Decoder, VideoInfo, open_video
 
 OnOpened = Callable[[int, VideoInfo], None]
 OnScored = Callable[[int], None]
+OnMap = Callable[[int, int, Tensor], None]
 
 
 class Scorer:
@@ -108,13 +109,20 @@ class Scorer:
                 due += 1
 
     def score_unordered(
-        self, paths: Iterable[str | Path], on_opened: OnOpened | None = None, on_scored: OnScored | None = None
+        self,
+        paths: Iterable[str | Path],
+        on_opened: OnOpened | None = None,
+        on_scored: OnScored | None = None,
+        on_map: OnMap | None = None,
     ) -> Iterator[tuple[int, ClipScores]]:
         """Score many; yields (index into ``paths``, scores) as soon as a clip is complete.
 
         Args:
             on_opened: called with a clip's index and its :class:`VideoInfo` when its decoding starts.
             on_scored: called with the number of frames after each batch.
+            on_map: called with a clip's index, a frame and its map, float32 [H, W] at model size on the device, whose
+                maximum is the frame's raw score; a clip's frames in order, the last before its scores are yielded.
+                Never called where the preset pools by the mean.
         """
         listed: dict[int, Path] = {}
 
@@ -123,7 +131,7 @@ class Scorer:
                 listed[index] = Path(path)
                 yield partial(open_video, listed[index], self._decoder)
 
-        for index, clip in self._run(sources(), on_opened, on_scored):
+        for index, clip in self._run(sources(), on_opened, on_scored, on_map):
             yield index, clip.result(listed.pop(index))
 
     def score_frames(self, frames: NDArray[np.uint8] | Tensor, *, fps: float = 25.0, order: str = "bgr") -> ClipScores:
@@ -158,7 +166,11 @@ class Scorer:
         return FrameStream(self.runner, self.config, self.preset, self.smoothing, fps, order)
 
     def _run(
-        self, sources: Iterable[Source], on_opened: OnOpened | None = None, on_scored: OnScored | None = None
+        self,
+        sources: Iterable[Source],
+        on_opened: OnOpened | None = None,
+        on_scored: OnScored | None = None,
+        on_map: OnMap | None = None,
     ) -> Iterator[tuple[int, ClipState]]:
         clips: dict[int, ClipState] = {}
         pending: deque[tuple[int, Window]] = deque()
@@ -182,7 +194,10 @@ class Scorer:
         try:
             for event in feed:
                 index = event.clip
-                clip = clips.setdefault(index, ClipState(self.preset, self.stride, self.smoothing))
+                if index not in clips:
+                    of_clip = partial(on_map, index) if on_map else None
+                    clips[index] = ClipState(self.preset, self.stride, self.smoothing, of_clip)
+                clip = clips[index]
                 if isinstance(event, Opened):
                     clip.info = event.info
                     if on_opened:

@@ -4,12 +4,13 @@ from aedmae_fast.ops.discrepancy_map import discrepancy_map
 from aedmae_fast.ops.frame_prep import frame_prep
 from aedmae_fast.ops.motion_gradient import motion_gradient
 from aedmae_fast.ops.patch_weights import patch_weights
-from aedmae_fast.ops.smooth_max import mean_filter, mean_max, smooth_max
+from aedmae_fast.ops.smooth_max import mean_filter, mean_map, mean_max, smooth_max
 
 __all__ = [
     "discrepancy_map",
     "frame_prep",
     "mean_filter",
+    "mean_map",
     "mean_max",
     "motion_gradient",
     "patch_weights",

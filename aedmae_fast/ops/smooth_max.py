@@ -46,7 +46,16 @@ def mean_filter(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 def mean_max(maps: Sequence[Tensor]) -> Tensor:
     """Maximum of the mean of a few float32 [H, W] maps, added in the order given -> float32 []."""
+    return _total(maps).amax() / len(maps)
+
+
+def mean_map(maps: Sequence[Tensor]) -> Tensor:
+    """Mean of a few float32 [H, W] maps, added in the order given: what :func:`mean_max` takes the maximum of."""
+    return _total(maps) / len(maps)
+
+
+def _total(maps: Sequence[Tensor]) -> Tensor:
     total = maps[0]
     for m in maps[1:]:
         total = total + m
-    return total.amax() / len(maps)
+    return total

@@ -97,6 +97,16 @@ def test_raw_score_is_due_as_soon_as_its_neighbours_are_known() -> None:
     assert due == [[], [], [], [], [0], [1]]
 
 
+def test_the_raw_score_is_the_maximum_of_the_map_handed_out() -> None:
+    maps, handed = torch.rand(20, 12, 16), {}
+    stream, raw = RawScore(PRESETS["paper"], handed.__setitem__), {}
+    for frame, m in enumerate(maps):
+        raw.update(stream.push(frame, FrameTerms(0, 0, 0, mean_filter(m, PRESETS["paper"].map_filter[1:]))))
+    raw.update(stream.finish())
+    assert list(handed) == list(range(20))
+    assert [float(m.max()) for m in handed.values()] == pytest.approx(list(raw.values()), rel=1e-6)
+
+
 def test_mean_pooling_weighs_the_terms() -> None:
     terms = FrameTerms(teacher_error=2.0, gap=3.0, class_prob=float("nan"), map=None)
     assert list(RawScore(PRESETS["release-avenue"]).push(0, terms)) == [(0, 5.0)]

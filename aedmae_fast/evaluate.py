@@ -1,0 +1,228 @@
+"""``python -m aedmae_fast.evaluate --data DIR --layout NAME``: how good scores are, beside an untrained baseline."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from aedmae_fast import env
+from aedmae_fast.config import PRESETS
+from aedmae_fast.engine.job import atomic
+from aedmae_fast.engine.results import ClipScores
+from aedmae_fast.engine.scorer import Scorer
+from aedmae_fast.engine.table import write_csv
+from aedmae_fast.evaluation import score_files
+from aedmae_fast.evaluation.auc import ScoredClip, frame_auc
+from aedmae_fast.evaluation.baseline import frame_difference
+from aedmae_fast.evaluation.figures import Figures, clip_rows, clip_table, figure_table, localise
+from aedmae_fast.evaluation.layouts import LAYOUTS, LabelledClip, read_dataset
+from aedmae_fast.evaluation.map_store import MapStore
+from aedmae_fast.evaluation.rbdc_tbdc import ALPHA, BETA
+from aedmae_fast.model.checkpoint import CheckpointError, load_model
+from aedmae_fast.report import plot, roc
+from aedmae_fast.report.console import Console, printable
+from aedmae_fast.version import __version__
+from aedmae_fast.video import Status, VideoError
+
+OK, TROUBLE, INTERRUPTED = 0, 2, 130  # exit codes
+MODEL, BASELINE = "model", "frame difference"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0 evaluated, 2 not (usage, data, scores), 130 interrupted."""
+    options = _parser().parse_args(arguments)
+    console = Console(options.quiet)
+    try:
+        return _evaluate(options, console)
+    except (CheckpointError, ImportError, OSError, ValueError, VideoError) as error:
+        console.error(f"error: {error}")
+        return TROUBLE
+    except KeyboardInterrupt:
+        console.error("interrupted")
+        return INTERRUPTED
+    finally:
+        console.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m aedmae_fast.evaluate", description="Evaluate anomaly scores against a data set's ground truth."
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
+    labelled = [name for name in LAYOUTS if name != "videos"]
+    parser.add_argument("--layout", required=True, choices=labelled, help="how it lies there")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--checkpoint", help="score the test clips with this model: .safetensors, .pth, untrained-CONFIG")
+    what.add_argument("--scores", type=Path, metavar="DIR", help="evaluate finished CSV files")
+    how = parser.add_argument_group("how to score, with --checkpoint")
+    how.add_argument("--preset", default="auto", choices=["auto", *PRESETS], help="formula of the score")
+    how.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: %(default)s)")
+    how.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"], help="(default: %(default)s)")
+    how.add_argument("--batch-size", default="auto", metavar="N", help="frames per step (default: %(default)s)")
+    result = parser.add_argument_group("results")
+    result.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for all results: figures as JSON, scores as CSV, plots"
+    )
+    result.add_argument("--plot", action="store_true", help="ROC, detection curves, scores of each clip (needs --out)")
+    result.add_argument("--json", metavar="PATH", help="write every figure by name; - for stdout instead of the tables")
+    result.add_argument("--quiet", action="store_true", help="print results and troubles only")
+    parser.add_argument("--version", action="version", version=f"aedmae_fast {__version__}")
+    return parser
+
+
+def _evaluate(options: argparse.Namespace, console: Console) -> int:
+    if options.plot:
+        if options.out is None:
+            raise ValueError("--plot: say where to with --out DIR")
+        plot.require_matplotlib()
+    clips = read_dataset(options.data, options.layout).test
+    if not clips:
+        raise ValueError(f"{options.data}: no test clips to evaluate on")
+    frames = sum(len(clip.labels) for clip in clips)  # read before scoring: damaged labels show at once
+    anomalous = sum(int(clip.labels.sum()) for clip in clips)
+    console.say(f"aedmae_fast {__version__}: {len(clips)} test clips of {printable(str(options.data))}")
+    console.say(f"  {anomalous} of {frames} frames are anomalous")
+    with MapStore() as maps, MapStore() as baseline_maps:
+        scored, settings = _score(options, console, clips, maps) if options.checkpoint else _read(options, clips)
+        console.say(f"scoring the clips by {BASELINE}, for comparison")
+        baseline = [
+            ScoredClip(clip.name, clip.labels, frame_difference(clip.path, on_map=partial(baseline_maps.add, index)))
+            for index, clip in enumerate(clips)
+        ]
+        masked = sum(clip.has_masks for clip in clips)
+        console.say(f"comparing maps with the pixel masks of {masked} clips" if masked else "no clip has pixel masks")
+        stores = {BASELINE: baseline_maps, **({MODEL: maps} if len(maps) else {})}
+        where = localise(clips, stores) if masked else {}
+    measured = {
+        MODEL: Figures(frame_auc(scored), where.get(MODEL)),
+        BASELINE: Figures(frame_auc(baseline), where.get(BASELINE)),
+    }
+    report = {
+        **measured[MODEL].by_name(),
+        "baseline": measured[BASELINE].by_name(),
+        "one_class_clips": list(measured[MODEL].frame.one_class_clips),
+        "frames": frames,
+        "anomalous_frames": anomalous,
+        "clips_with_masks": masked,
+        "alpha": ALPHA,
+        "beta": BETA,
+        "data": str(options.data),
+        "layout": options.layout,
+        **settings,
+        "clips": clip_rows(scored, baseline),
+        "environment": env.describe(),
+    }
+    if options.plot:
+        _plot(options.out, {MODEL: scored, BASELINE: baseline}, measured, str(settings["preset"]))
+    for path in _report_paths(options):
+        with atomic(path) as file:
+            json.dump(report, file, indent=1)
+    print(json.dumps(report) if options.json == "-" else _tables(report, measured))
+    return OK
+
+
+def _report_paths(options: argparse.Namespace) -> list[Path]:
+    paths = [Path(options.json)] if options.json and options.json != "-" else []
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        paths.append(options.out / score_files.REPORT)
+    return paths
+
+
+def _score(
+    options: argparse.Namespace, console: Console, clips: Sequence[LabelledClip], maps: MapStore
+) -> tuple[list[ScoredClip], dict[str, Any]]:
+    """Score the clips with a model; its maps go to ``maps`` where its preset makes any."""
+    scorer = Scorer(
+        load_model(options.checkpoint),
+        preset=options.preset,
+        device=options.device,
+        precision=options.precision,
+        batch_size=options.batch_size,
+    )
+    console.choices(scorer.choices)
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+    scored: dict[int, ScoredClip] = {}
+    console.start(len(clips))
+    for index, scores in scorer.score_unordered(
+        [clip.path for clip in clips],
+        on_opened=lambda _, info: console.opened(info.expected_frames),
+        on_scored=console.scored,
+        on_map=maps.add,
+    ):
+        scored[index] = _accept(clips[index], scores, console)
+        if options.out is not None:
+            with atomic(options.out / f"{clips[index].path.name}.csv") as file:
+                write_csv(file, scores)
+    console.close()
+    no_maps = f"preset {scorer.preset.name} pools by the mean, which takes no map"
+    return [scored[index] for index in range(len(clips))], {
+        "checkpoint": options.checkpoint,
+        "preset": scorer.preset.name,
+        "precision": scorer.choices["precision"].value,
+        "device": scorer.choices["device"].value,
+        "maps": "what the raw score is the maximum of" if len(maps) else no_maps,
+    }
+
+
+def _accept(clip: LabelledClip, scores: ClipScores, console: Console) -> ScoredClip:
+    """A truncated or corrupt clip is evaluated if it has a score for each label; what cannot be scored ends the run."""
+    status = scores.status.value
+    if not scores.frames or scores.status is Status.FAILED:
+        raise ValueError(f"clip {clip.name}: {status}: {scores.reason}")
+    entry = {"status": status, "reason": scores.reason, "frames": scores.frames, "seconds": scores.seconds}
+    console.finished(clip.name, entry)
+    return ScoredClip(clip.name, clip.labels, scores.score)
+
+
+def _read(options: argparse.Namespace, clips: Sequence[LabelledClip]) -> tuple[list[ScoredClip], dict[str, Any]]:
+    """Take finished scores from CSV files."""
+    if not options.scores.is_dir():
+        raise ValueError(f"--scores: {options.scores} is no folder")
+    files = [score_files.find_csv(options.scores, clip.path, options.data) for clip in clips]
+    scored = [
+        ScoredClip(clip.name, clip.labels, score_files.read_csv(file)) for clip, file in zip(clips, files, strict=True)
+    ]
+    settings = score_files.read_settings(options.scores)
+    return scored, {
+        "scores": str(options.scores),
+        "weights_sha256": settings.get("weights_sha256"),
+        "preset": settings.get("preset", "unknown"),
+        "precision": settings.get("precision", "unknown"),
+        "device": settings.get("device", "unknown"),
+        "maps": "CSV files hold no maps",
+    }
+
+
+def _tables(report: dict[str, Any], measured: dict[str, Figures]) -> str:
+    """What a person reads: the clips, the figures, and what to know of them."""
+    lines = [clip_table(report["clips"]), "", figure_table(measured[MODEL], measured[BASELINE]), ""]
+    lines.append(f"preset {report['preset']}, precision {report['precision']}, device {report['device']}")
+    if names := report["one_class_clips"]:
+        lines.append(
+            f"{len(names)} of {len(report['clips'])} clips have one label only ({', '.join(names)}): the release's end"
+            " points give them an area of 1 or little less; the two-class means leave them out"
+        )
+    if measured[MODEL].where is None:
+        lines.append(f"no pixel-level figures of the model: {report['maps']}")
+    return "\n".join(lines)
+
+
+def _plot(out: Path, scored: dict[str, list[ScoredClip]], measured: dict[str, Figures], preset: str) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    roc.plot_roc(scored, out / "roc.png", f"frames of {len(scored[MODEL])} clips, preset {preset}")
+    curves = {method: figures.where.curves for method, figures in measured.items() if figures.where}
+    if curves:
+        roc.plot_detection(curves, out / "detection.png", f"regions and tracks, preset {preset}")
+    for clip in scored[MODEL]:
+        roc.plot_clip(clip, out / f"{clip.name}.png", preset)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

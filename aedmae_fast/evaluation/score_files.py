@@ -1,0 +1,72 @@
+"""Finished scores, as ``python -m aedmae_fast.score`` writes them, read back for a data set's clips."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aedmae_fast.engine.job import MANIFEST
+from aedmae_fast.engine.postprocess import Series
+
+__all__ = ["REPORT", "find_csv", "read_csv", "read_settings"]
+
+REPORT = "evaluation.json"  # of ``evaluate``, beside the scores
+
+
+def find_csv(folder: Path, clip: Path, root: Path) -> Path:
+    """The CSV of one clip: ``test/01.mp4`` of a data set has ``test/01.mp4.csv``, ``01.mp4.csv`` or ``01.csv``.
+
+    The longest name wins, so that scores of training clips of the same name are not taken for the test's.
+
+    Raises:
+        FileNotFoundError: none of them is in ``folder``.
+    """
+    parts = clip.relative_to(root).parts if clip.is_relative_to(root) else (clip.name,)
+    tails = ["/".join(parts[i:]) for i in range(len(parts))]
+    names = [f"{tail}.csv" for tail in tails] + [f"{clip.stem}.csv"]
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    looked_for = ", ".join(dict.fromkeys(names))
+    raise FileNotFoundError(f"no scores of {clip.name} in {folder}, under none of these names: {looked_for}")
+
+
+def read_csv(path: Path) -> Series:
+    """The ``score`` column of a CSV with the columns of :data:`aedmae_fast.engine.table.COLUMNS`, float64 [T].
+
+    Raises:
+        ValueError: no ``frame`` or ``score`` column, frames out of order, or a cell that is no number.
+    """
+    scores: list[float] = []
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        if missing := {"frame", "score"} - set(rows.fieldnames or ()):
+            raise ValueError(f"{path}: no column {sorted(missing)[0]!r}; found {rows.fieldnames}")
+        for row in rows:
+            try:
+                frame, score = int(row["frame"]), float(row["score"] or "nan")
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{path}, line {rows.line_num}: {error}") from error
+            if frame != len(scores):
+                raise ValueError(f"{path}, line {rows.line_num}: expected frame {len(scores)}, found {frame}")
+            scores.append(score)
+    return np.array(scores, dtype=np.float64)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """What the scores in a folder were computed with: the settings in the manifest that ``score`` leaves there, or the
+    report that ``evaluate --out`` does; empty where neither can be read.
+    """
+    for name, key in ((MANIFEST, "settings"), (REPORT, None)):
+        try:
+            content = json.loads((folder / name).read_text())
+            settings = content[key] if key else content
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if isinstance(settings, dict):
+            return settings
+    return {}
