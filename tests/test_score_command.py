@@ -325,7 +325,7 @@ def test_no_room_left(checkpoint: Path, tmp_path: Path) -> None:
         command(checkpoint, folder, out),
         capture_output=True,
         text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),  # noqa: PLW1509
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
     assert result.returncode == SOME_NOT_OK
     assert "Traceback" not in result.stderr

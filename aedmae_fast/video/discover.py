@@ -100,6 +100,7 @@ class _Search:
         self._seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
             visible = [entry for entry in entries if not entry.name.startswith(".")]
+        visible.sort(key=lambda entry: entry.name)
         kinds = [self._kind(entry) for entry in visible]
         if "image" in kinds and "video" not in kinds:
             self._keep(folder)

@@ -22,13 +22,15 @@ __all__ = ["FRAMES_FPS", "IMAGE_SUFFIXES", "ImageFolder", "frame_paths", "is_fra
 FRAMES_FPS = 25.0  # images carry no rate; UCSD, Avenue and ShanghaiTech were filmed at 10 to 25 frames per second
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
-# What Pillow raises for damaged files; it has no common base class for it.
+# What Pillow raises for damaged files: it has no common base class for it.
 _BROKEN = (
-    OSError,  # with UnidentifiedImageError; truncated data
-    SyntaxError,  # PNG chunks
-    ValueError,
+    OSError,  # truncated data, and UnidentifiedImageError
+    SyntaxError,  # broken PNG chunks
+    ArithmeticError,
     EOFError,
-    IndexError,
+    LookupError,
+    TypeError,
+    ValueError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
@@ -135,16 +137,16 @@ def _size(path: Path) -> tuple[int, int] | None:
 
 def _read(path: Path) -> Tensor:
     """One image as uint8: grey [1, H, W], everything else BGR [1, H, W, 3]."""
-    with Image.open(path) as file:
-        image = ImageOps.exif_transpose(file)
-    if image.mode.startswith("I"):  # 16-bit grey, in a word of 16 or 32 bits
-        pixels = _to_8_bit(np.asarray(image))
-    elif image.mode in ("1", "L", "LA", "La"):
-        pixels = np.array(image.convert("L"))
-    elif image.mode == "F":
-        raise ValueError("floating-point pixels, expected 8 or 16 bit")
-    else:
-        pixels = np.array(image.convert("RGB"))[..., ::-1].copy()
+    with Image.open(path) as image:
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode == "F":
+            raise ValueError("floating-point pixels, expected 8 or 16 bit")
+        if image.mode.startswith("I"):  # 16-bit grey, in a word of 16 or 32 bits
+            pixels = _to_8_bit(np.asarray(image))
+        elif image.mode in ("1", "L", "LA", "La"):
+            pixels = np.array(image.convert("L"))
+        else:
+            pixels = np.array(image.convert("RGB"))[..., ::-1].copy()
     return torch.from_numpy(pixels)[None]
 
 

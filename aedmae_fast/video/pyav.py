@@ -89,7 +89,12 @@ class PyavVideo:
             raise
 
     def __iter__(self) -> Iterator[Chunk]:
-        """Every frame in display order. Raises RuntimeError the second time, and once closed."""
+        """Every frame in display order.
+
+        Raises:
+            RuntimeError: The video was iterated before, or is closed.
+            VideoError: The frames have a pixel format, e.g. 4-bit RGB, that even swscale cannot convert.
+        """
         if self._started or self._closed:
             raise RuntimeError(f"{self._path}: a video is read once; open it again to read it again")
         self._started = True
@@ -124,10 +129,9 @@ class PyavVideo:
 
     def _chunks(self) -> Iterator[Chunk]:
         clock = self._clock()
-        opening = [self._first] if self._first else []
+        frames = chain([self._first] if self._first else [], self._frames)
         self._first = None
-        for index, frame in enumerate(chain(opening, self._frames)):
-            opening.clear()
+        for index, frame in enumerate(frames):
             yield self._chunk(frame, index, clock.tell(frame.pts))
             if self._closed:
                 return
@@ -143,9 +147,23 @@ class PyavVideo:
     def _chunk(self, frame: VideoFrame, index: int, time: float) -> Chunk:
         # A negative line size (rows stored bottom-up) is rare and PyAV < 18 shows wrong memory for it: swscale's work.
         if frame.format.name not in _NATIVE or any(plane.line_size < 0 for plane in frame.planes):
-            return Chunk(index, (time,), (self._turn.apply(_bgr(frame, self._reformatter)),))
-        planes = tuple(self._turn.apply(plane) for plane in _planes(frame))
+            return Chunk(index, (time,), self._turn.apply((self._bgr(frame),)))
+        planes = self._turn.apply(tuple(_planes(frame)))
         return Chunk(index, (time,), planes, _MATRICES.get(frame.colorspace, "bt601"), _is_full_range(frame))
+
+    def _bgr(self, frame: VideoFrame) -> Tensor:
+        """A frame in any other format as BGR, uint8 [1, H, W, 3], through swscale."""
+        # BGR to BGR would be no work to swscale, and the rows of a bottom-up frame would stay as they are.
+        bottom_up = frame.planes[0].line_size < 0
+        order = "rgb24" if bottom_up and frame.format.name == "bgr24" else "bgr24"
+        try:
+            packed = self._reformatter.reformat(frame, format=order, interpolation=_SWSCALE, threads=1)
+        except av.FFmpegError as error:
+            reason = f"pixel format {frame.format.name} cannot be converted: {error.strerror}"
+            raise VideoError(self._path, Status.UNREADABLE, reason) from error
+        rows = _rows(packed.planes[0], np.uint8)[:, : packed.width * 3]
+        pixels = torch.from_numpy(rows.reshape(packed.height, packed.width, 3))[None]
+        return pixels.flip(-1) if order == "rgb24" else pixels
 
     def _decode(self) -> Generator[VideoFrame, None, None]:
         """Decode to the end of the file. What goes wrong on the way is counted in ``self._met``, not raised."""
@@ -175,7 +193,6 @@ class PyavVideo:
                 self._note_end(packet, is_video)
                 if is_video:
                     self._met.packets += 1
-                    self._met.hidden += packet.is_discard
                     yield packet
         except av.FFmpegError as error:
             self._met.read_error = str(error.strerror)
@@ -211,13 +228,14 @@ class _Turn:
         a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
         return cls(True, b < 0, c < 0) if abs(b) > abs(a) else cls(False, d < 0, a < 0)
 
-    def apply(self, plane: Tensor) -> Tensor:
-        """Turn ``plane`` [T, H, W, ...] upright; untouched and uncopied where there is nothing to do."""
-        if self == _Turn():
-            return plane
+    def apply(self, planes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Turn planes [T, H, W, ...] upright; the same tensors where there is nothing to do."""
+        if not (self.transpose or self.flip_rows or self.flip_columns):
+            return planes
         if self.transpose:
-            plane = plane.transpose(1, 2)
-        return plane.flip([dim for dim, flip in ((1, self.flip_rows), (2, self.flip_columns)) if flip]).contiguous()
+            planes = tuple(plane.transpose(1, 2) for plane in planes)
+        flips = [dim for dim, flip in ((1, self.flip_rows), (2, self.flip_columns)) if flip]
+        return tuple(plane.flip(flips).contiguous() for plane in planes)
 
 
 def _planes(frame: VideoFrame) -> Iterator[Tensor]:
@@ -248,17 +266,6 @@ def _to_8_bit(samples: npt.NDArray[np.uint16], shift: int) -> npt.NDArray[np.uin
     does not fit into 16 bits for the largest 16-bit samples, while ``(255 << shift) + half`` does.
     """
     return ((np.minimum(samples, 255 << shift) + (1 << shift >> 1)) >> shift).astype(np.uint8)
-
-
-def _bgr(frame: VideoFrame, reformatter: VideoReformatter) -> Tensor:
-    """Any other frame as BGR, uint8 [1, H, W, 3], through swscale."""
-    # BGR to BGR would be no work to swscale, and the rows of a bottom-up frame would stay as they are.
-    bottom_up = frame.planes[0].line_size < 0
-    order = "rgb24" if bottom_up and frame.format.name == "bgr24" else "bgr24"
-    packed = reformatter.reformat(frame, format=order, interpolation=_SWSCALE, threads=1)
-    rows = _rows(packed.planes[0], np.uint8)[:, : packed.width * 3]
-    pixels = torch.from_numpy(rows.reshape(packed.height, packed.width, 3))[None]
-    return pixels.flip(-1) if order == "rgb24" else pixels
 
 
 def _is_full_range(frame: VideoFrame) -> bool:

@@ -28,7 +28,6 @@ class Met:
 
     packets: int = 0
     rejected: int = 0  # packets that the decoder refused
-    hidden: int = 0  # packets that an edit list hides: decoded for reference, never shown
     frames: int = 0
     damaged: int = 0  # frames that came, but with the decoder's flag for damage on them
     first_damage: int = 0  # packets read when damage first showed; 0: it never did
@@ -38,8 +37,8 @@ class Met:
     file_end: float = 0.0  # the same over all streams that were watched
 
     def reject(self, error: str) -> None:
-        """Count a packet that the decoder refused."""
-        self.rejected += 1
+        """Count a packet that the decoder refused: the last one read, or in the flush at the end one held back."""
+        self.rejected = min(self.rejected + 1, self.packets)
         self.last_error = error
         self.first_damage = self.first_damage or self.packets
 
@@ -94,7 +93,7 @@ def judge(met: Met, promise: Promise) -> Outcome:
     damage = _damage(met)
     at_the_cut = met.first_damage == met.packets and (missing or not promise.counted)
     if damage and not at_the_cut:
-        lost = missing or (_missing(met, promise) if _falls_short(met, promise) else "")
+        lost = missing or (_missing(met, promise) if met.frames < promise.counted else "")
         return Outcome(Status.CORRUPT, f"{damage}; {lost}" if lost else damage)
     if damage and not missing:
         missing = f"decoded {met.frames} frames; the file ends in the middle of the last one"
@@ -125,16 +124,12 @@ def _ends_early(met: Met, promise: Promise) -> bool:
     """
     if promise.counted:
         end = promise.video_end
-        return _falls_short(met, promise) and (end is None or met.video_end < end - 0.75 / promise.fps)
+        return met.frames < promise.counted and (end is None or met.video_end < end - 0.75 / promise.fps)
     if promise.video_end is None:
         return False
     slack = max(4 / promise.fps, 0.01 * promise.video_end)
     file_end = promise.video_end if promise.file_end is None else promise.file_end
     return met.video_end < promise.video_end - slack and met.file_end < file_end - slack
-
-
-def _falls_short(met: Met, promise: Promise) -> bool:
-    return met.frames + met.hidden < promise.counted
 
 
 def _missing(met: Met, promise: Promise) -> str:
@@ -148,5 +143,5 @@ def _damage(met: Met) -> str:
     if met.rejected:
         parts.append(f"{met.rejected} of {met.packets} packets could not be decoded")
     if met.damaged:
-        parts.append(f"{met.damaged} of {met.frames} frames are damaged")
+        parts.append(f"{met.damaged} of {met.frames} frames came out damaged")
     return "; ".join(parts)

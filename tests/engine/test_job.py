@@ -187,9 +187,14 @@ def test_a_full_disk_fails_that_file_and_the_rest_goes_on(
 def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text("old")
-    with pytest.raises(RuntimeError, match="half way"), atomic(path) as file:
-        file.write("new")
-        raise RuntimeError("half way")
+
+    def fail_half_way() -> None:
+        with atomic(path) as file:
+            file.write("new")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        fail_half_way()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
