@@ -1,0 +1,55 @@
+"""The one place that imports the compiled modules ``aedmae_fast._cpu`` and ``aedmae_fast._cuda``.
+
+Both take raw addresses, sizes and strides; shapes, dtypes and devices are checked by their callers in this folder.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from types import ModuleType
+
+__all__ = ["backends", "cpu", "cuda", "why_no_cuda"]
+
+
+@functools.cache
+def cpu() -> ModuleType:
+    """The C++ kernels.
+
+    Raises:
+        ImportError: They were never built, as in a plain source checkout.
+    """
+    try:
+        return importlib.import_module("aedmae_fast._cpu")
+    except ImportError as error:
+        raise ImportError(
+            "aedmae_fast._cpu, the compiled CPU kernels, cannot be imported; in a source checkout, build them with "
+            f"`pip install -e .` in its root ({error})"
+        ) from error
+
+
+def cuda() -> ModuleType | None:
+    """The CUDA kernels where they were built and a device is there, else None (:func:`why_no_cuda` says why)."""
+    return _cuda()[0]
+
+
+def why_no_cuda() -> str:
+    """Why :func:`cuda` is None, in one line; empty where it is not."""
+    return _cuda()[1]
+
+
+def backends() -> dict[str, str]:
+    """What an op with both a C++ and a CUDA kernel runs on, by device type, and why on nothing faster."""
+    return {"cpu": f"C++ ({cpu().isa()})", "cuda": "CUDA C++" if cuda() else f"PyTorch ({why_no_cuda()})"}
+
+
+@functools.cache
+def _cuda() -> tuple[ModuleType | None, str]:
+    try:
+        module = importlib.import_module("aedmae_fast._cuda")
+    except ModuleNotFoundError:
+        return None, f"the CUDA kernels were {cpu().build_info()['cuda']}"
+    except ImportError as error:
+        return None, f"the CUDA kernels cannot be loaded: {error}"
+    count, error_text = module.device_count()
+    return (module, "") if count else (None, f"no CUDA device: {error_text}")

@@ -1,0 +1,2 @@
+#define AEDMAE_ISA avx2
+#include "frame_prep_impl.h"

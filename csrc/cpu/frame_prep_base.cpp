@@ -1,0 +1,2 @@
+#define AEDMAE_ISA base
+#include "frame_prep_impl.h"

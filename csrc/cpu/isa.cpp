@@ -1,0 +1,55 @@
+#include "isa.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <stdexcept>
+
+namespace aedmae {
+namespace {
+
+const std::vector<Kernels>& available() {
+  static const std::vector<Kernels> tables = [] {
+    std::vector<Kernels> found{{"base", base::frame_prep_rows}};
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2")) found.push_back({"avx2", avx2::frame_prep_rows});
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq"))
+      found.push_back({"avx512", avx512::frame_prep_rows});
+#endif
+    return found;
+  }();
+  return tables;
+}
+
+const Kernels* find(const std::string& isa) {
+  if (isa == "auto") return &available().back();
+  for (const Kernels& table : available())
+    if (isa == table.isa) return &table;
+  std::string names;
+  for (const Kernels& table : available()) names += std::string(" ") + table.isa;
+  throw std::invalid_argument("CPU instruction set '" + isa +
+                              "' is not to be had; this build and this CPU have:" + names + " (or auto)");
+}
+
+std::atomic<const Kernels*>& current() {
+  static std::atomic<const Kernels*> table{[] {
+    const char* forced = std::getenv("AEDMAE_CPU_ISA");
+    return find(forced && *forced ? forced : "auto");
+  }()};
+  return table;
+}
+
+}  // namespace
+
+const Kernels& kernels() { return *current(); }
+
+void set_isa(const std::string& isa) { current() = find(isa); }
+
+std::vector<std::string> isas() {
+  std::vector<std::string> names;
+  for (const Kernels& table : available()) names.emplace_back(table.isa);
+  return names;
+}
+
+}  // namespace aedmae

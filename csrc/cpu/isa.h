@@ -1,0 +1,25 @@
+// One table of kernels per instruction set, chosen once at run time.
+//
+// A kernel that gains from an instruction set has one source for each (`frame_prep_base.cpp`, `frame_prep_avx2.cpp`,
+// ...), compiled with that set's flags by setup.py, and one field in `Kernels`. Those sources may use nothing that the
+// linker merges across translation units (inline functions outside an unnamed namespace, the standard library):
+// the copy that it keeps might need instructions that the CPU at hand does not have.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "frame_prep_rows.h"
+
+namespace aedmae {
+
+struct Kernels {
+  const char* isa;
+  FramePrepRows frame_prep;
+};
+
+const Kernels& kernels();              // those in force: the best this CPU has, or what was forced
+std::vector<std::string> isas();       // those this build and this CPU have, best last
+void set_isa(const std::string& isa);  // forces one, "auto" lets go; throws std::invalid_argument
+
+}  // namespace aedmae

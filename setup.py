@@ -1,0 +1,169 @@
+"""Builds the two native extensions; everything else about the package is in pyproject.toml.
+
+``aedmae_fast._cpu`` is always built, ``aedmae_fast._cuda`` where nvcc is found. Neither needs torch: they take raw
+addresses. Environment:
+
+    AEDMAE_CUDA        auto (default): build _cuda if nvcc is found; 1: fail if it is not; 0: never
+    AEDMAE_CUDA_ARCHS  compute capabilities, default "80;90"; PTX of the highest is added for later GPUs
+    CUDA_HOME          the toolkit, if nvcc is not on PATH
+
+``python -m aedmae_fast.env`` shows what was built and why.
+"""
+
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
+from setuptools import setup
+from setuptools.errors import CompileError
+
+HEADERS = sorted(str(path) for path in Path("csrc").rglob("*.h"))
+CXX_FLAGS = ["-O3", "-Wall", "-Wextra"]
+ISA_FLAGS = {  # by the end of a source's name; all other sources are compiled for the baseline
+    "_avx2": ["-mavx2"],
+    "_avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"],
+}
+
+
+@dataclass
+class Cuda:
+    """How to build _cuda: ``nvcc`` is empty, and ``reason`` says why, where it cannot or must not be built."""
+
+    nvcc: str = ""
+    reason: str = ""
+    archs: list[str] = field(default_factory=list)
+    include_dirs: list[str] = field(default_factory=list)
+    library_dirs: list[str] = field(default_factory=list)
+
+    @property
+    def status(self) -> str:
+        if not self.nvcc:
+            return f"not built: {self.reason}"
+        return f"built for {', '.join(f'sm_{arch}' for arch in self.archs)} + PTX"
+
+    @property
+    def nvcc_flags(self) -> list[str]:
+        codes = [(arch, f"sm_{arch}") for arch in self.archs] + [(self.archs[-1], f"compute_{self.archs[-1]}")]
+        return ["-O3", "-std=c++17", "-Xcompiler", "-fPIC", "-Xcompiler", "-fvisibility=hidden"] + [
+            f"-gencode=arch=compute_{arch},code={code}" for arch, code in codes
+        ]
+
+
+def find_cuda(env: Mapping[str, str] = os.environ) -> Cuda:
+    """The CUDA toolkit to build with, as the environment asks for it.
+
+    Raises:
+        SystemExit: AEDMAE_CUDA or AEDMAE_CUDA_ARCHS is malformed, or AEDMAE_CUDA=1 and no nvcc works.
+    """
+    wish = env.get("AEDMAE_CUDA") or "auto"
+    if wish not in ("auto", "0", "1"):
+        raise SystemExit(f"AEDMAE_CUDA must be auto, 0 or 1, found {wish!r}")
+    if wish == "0":
+        return Cuda(reason="AEDMAE_CUDA=0 was set")
+    archs = re.split(r"[;, ]+", env.get("AEDMAE_CUDA_ARCHS") or "80;90")
+    if not all(arch.isdigit() for arch in archs):
+        raise SystemExit(f"AEDMAE_CUDA_ARCHS must look like '80;90', found {env['AEDMAE_CUDA_ARCHS']!r}")
+    home = env.get("CUDA_HOME")
+    nvcc = shutil.which("nvcc", path=f"{home}/bin" if home else env.get("PATH", ""))
+    cuda = dry_run(nvcc) if nvcc else Cuda(reason=f"nvcc was not found in {home + '/bin' if home else 'PATH'}")
+    if wish == "1" and not cuda.nvcc:
+        raise SystemExit(f"AEDMAE_CUDA=1, but {cuda.reason}")
+    cuda.archs = sorted(archs, key=int)
+    return cuda
+
+
+def dry_run(nvcc: str) -> Cuda:
+    """Asks nvcc for its toolkit's folders: nvcc may be a wrapper, far from the toolkit."""
+    run = subprocess.run([nvcc, "--dryrun", "-x", "cu", os.devnull], capture_output=True, text=True, check=False)
+    if run.returncode:
+        last = (run.stderr + run.stdout).strip().rpartition("\n")[2]
+        return Cuda(reason=f"{nvcc} --dryrun fails: {last}")
+    said = dict(re.findall(r"^#\$ (\w+)=(.*)$", run.stderr, re.MULTILINE))
+    flags = shlex.split(said.get("INCLUDES", "")) + shlex.split(said.get("LIBRARIES", ""))
+    return Cuda(
+        nvcc=nvcc,
+        include_dirs=[flag[2:] for flag in flags if flag.startswith("-I")],
+        library_dirs=[flag[2:] for flag in flags if flag.startswith("-L")],
+    )
+
+
+def extensions(cuda: Cuda) -> list[Pybind11Extension]:
+    """_cpu, and _cuda where it can be built."""
+    x86 = platform.machine() in ("x86_64", "AMD64")
+    sources = [path for path in Path("csrc/cpu").glob("*.cpp") if x86 or not path.stem.endswith(tuple(ISA_FLAGS))]
+    common = {"cxx_std": 17, "depends": HEADERS, "extra_compile_args": CXX_FLAGS}
+    macros = [("AEDMAE_CUDA_STATUS", json.dumps(cuda.status))]  # JSON's quoting is also C's
+    built = [Pybind11Extension("aedmae_fast._cpu", sorted(map(str, sources)), define_macros=macros, **common)]
+    if cuda.nvcc:
+        built.append(
+            Pybind11Extension(
+                "aedmae_fast._cuda",
+                sorted(map(str, Path("csrc/cuda").glob("*.c*"))),
+                define_macros=[("AEDMAE_CUDA_ARCHS", f'"{" ".join(cuda.archs)}"')],
+                include_dirs=cuda.include_dirs,
+                library_dirs=cuda.library_dirs,
+                libraries=["cudart_static", "rt", "dl", "pthread"],
+                **common,
+            )
+        )
+    return built
+
+
+class BuildExt(build_ext):
+    """Compiles .cu with nvcc and ``*_avx2.cpp`` and the like with their own flags."""
+
+    cuda = Cuda(reason="find_cuda was not asked")
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.force = True  # setuptools cannot see that flags or the environment changed
+
+    def run(self) -> None:
+        if not self.cuda.nvcc:
+            self.remove_stale()
+        super().run()
+
+    def remove_stale(self) -> None:
+        """pip builds in the source tree: a _cuda of an earlier build must not get into a CPU-only one."""
+        name = self.get_ext_filename("aedmae_fast._cuda")
+        for folder in [self.build_lib] + ["."] * bool(self.inplace):
+            path = Path(folder, name)
+            if path.exists():
+                print(f"aedmae_fast: removing {path} of an earlier build")
+                path.unlink()
+
+    def compile_cuda(self, args: list[str]) -> None:
+        try:
+            self.spawn([self.cuda.nvcc, *self.cuda.nvcc_flags, *args])
+        except Exception as error:
+            hint = "AEDMAE_CUDA_ARCHS chooses other GPUs, AEDMAE_CUDA=0 builds without CUDA kernels"
+            raise CompileError(f"{error} ({hint})") from error
+
+    def build_extensions(self) -> None:
+        self.compiler.src_extensions.append(".cu")
+        compile_cxx = self.compiler._compile
+
+        def compile_one(obj, src, ext, cc_args, postargs, pp_opts):  # type: ignore[no-untyped-def]
+            if ext == ".cu":
+                self.compile_cuda([*pp_opts, "-c", src, "-o", obj])
+            else:
+                isa = [flag for end, flags in ISA_FLAGS.items() if Path(src).stem.endswith(end) for flag in flags]
+                compile_cxx(obj, src, ext, cc_args, [*postargs, *isa], pp_opts)
+
+        self.compiler._compile = compile_one
+        super().build_extensions()
+
+
+if __name__ == "__main__":
+    BuildExt.cuda = find_cuda()
+    print(f"aedmae_fast: CPU kernels are built; CUDA kernels: {BuildExt.cuda.status}")
+    ParallelCompile(default=0, max=4).install()
+    setup(ext_modules=extensions(BuildExt.cuda), cmdclass={"build_ext": BuildExt})

@@ -1,0 +1,108 @@
+"""The CUDA kernel of frame_prep: run on the host, compiled for the GPUs, and run on a GPU where there is one."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from aedmae_fast.ops import frame_prep, native
+from aedmae_fast.ops.frame_prep import MATRICES, frame_prep_reference
+from tests.ops.test_frame_prep import KINDS, SHAPES, check_kernel, make_planes
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Args(ctypes.Structure):
+    """``aedmae::FramePrep`` (csrc/common/frame_prep.h)."""
+
+    _fields_ = (
+        ("plane", ctypes.c_int64 * 3),
+        ("frame_stride", ctypes.c_int64 * 3),
+        ("row_stride", ctypes.c_int64 * 3),
+        *((name, ctypes.c_int32) for name in ("planes", "channels", "sub_y", "sub_x", "kr", "kb", "full_range")),
+        *((name, ctypes.c_int32) for name in ("frames", "height", "width")),
+        ("out", ctypes.c_int64),
+        ("out_height", ctypes.c_int32),
+        ("out_width", ctypes.c_int32),
+    )
+
+
+@pytest.fixture(scope="module")
+def on_host(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
+    """The .cu compiled by g++, with the signature of ``_cuda.frame_prep``."""
+    if not shutil.which("g++"):
+        pytest.skip("g++ is absent")
+    library = tmp_path_factory.mktemp("cuda_on_host") / "frame_prep.so"
+    flags = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    subprocess.run(["g++", *flags, str(ROOT / "tests/cuda_on_host/frame_prep.cpp"), "-o", str(library)], check=True)
+    function = ctypes.CDLL(str(library)).frame_prep
+
+    def kernel(planes, channels, sub, kr, kb, full_range, source, out, size):  # type: ignore[no-untyped-def]
+        columns = [(ctypes.c_int64 * 3)(*column) for column in zip(*planes, strict=True)]
+        args = Args(*columns, len(planes), channels, *sub, kr, kb, full_range, *source, out, *size)
+        function(ctypes.byref(args))
+
+    return kernel
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_on_host_equals_the_reference(
+    on_host: Callable[..., None], kind: str, shape: tuple[int, int, int, int]
+) -> None:
+    h, w, height, width = shape
+    check_kernel(on_host, make_planes(kind, 2, h, w, padding=7), height, width, "bt709", False)
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+@pytest.mark.parametrize("full_range", [False, True])
+def test_on_host_every_matrix_and_no_frames(on_host: Callable[..., None], matrix: str, full_range: bool) -> None:
+    for frames in (0, 1):
+        check_kernel(on_host, make_planes("420", frames, 21, 35), 16, 24, matrix, full_range)
+
+
+@pytest.mark.skipif(not shutil.which("nvcc"), reason="nvcc is absent")
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
+def test_compiles_without_warnings_and_spills(arch: str, tmp_path: Path) -> None:
+    source, cubin = str(ROOT / "csrc/cuda/frame_prep.cu"), str(tmp_path / "out.cubin")
+    flags = ["-std=c++17", "-O3", f"-arch={arch}", "-cubin", "-Werror", "all-warnings", "-Xptxas", "-v"]
+    run = subprocess.run(["nvcc", *flags, source, "-o", cubin], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert set(re.findall(r"(\d+) bytes (?:stack frame|spill stores|spill loads)", run.stderr)) == {"0"}, run.stderr
+
+
+@pytest.mark.needs_cuda
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_on_gpu_equals_the_reference(kind: str, shape: tuple[int, int, int, int]) -> None:
+    h, w, height, width = shape
+    module = native.cuda()
+    assert module is not None, native.why_no_cuda()
+    planes = tuple(plane.cuda() for plane in make_planes(kind, 2, h, w, padding=7))
+    stream = torch.cuda.current_stream().cuda_stream
+    check_kernel(lambda *args: module.frame_prep(*args, stream), planes, height, width, "bt709", False)
+
+
+@pytest.mark.needs_cuda
+def test_on_gpu_operator_equals_the_cpu() -> None:
+    planes = make_planes("420", 3, 90, 160)
+    expected = frame_prep_reference(planes, 64, 128)
+    with torch.cuda.stream(torch.cuda.Stream()):
+        found = frame_prep([plane.cuda() for plane in planes], 64, 128).cpu()
+    assert torch.equal(found, expected)
+    torch.library.opcheck(torch.ops.aedmae.frame_prep.default, ([plane.cuda() for plane in planes], 64, 128))
+
+
+@pytest.mark.needs_cuda
+def test_without_the_kernel_the_gpu_runs_the_plain_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "cuda", lambda: None)
+    planes = make_planes("420", 2, 30, 50)
+    found = frame_prep([plane.cuda() for plane in planes], 16, 24)
+    assert torch.equal(found.cpu(), frame_prep_reference(planes, 16, 24))
