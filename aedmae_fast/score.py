@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--decoder", default="auto", choices=get_args(Decoder), help="(default: %(default)s)")
     how.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"], help="(default: %(default)s)")
     how.add_argument("--batch-size", default="auto", metavar="N", help="frames per step (default: %(default)s)")
+    how.add_argument("--threads", default="auto", metavar="N", help="CPU threads that compute (default: %(default)s)")
     how.add_argument("--workers", default="auto", metavar="N", help="decoder threads (default: %(default)s)")
     result = parser.add_argument_group("results")
     result.add_argument("--out", type=Path, default=Path("scores"), help="output folder (default: %(default)s)")
@@ -84,6 +85,7 @@ def _score(options: argparse.Namespace, console: Console) -> int:
         device=options.device,
         precision=options.precision,
         batch_size=options.batch_size,
+        threads=options.threads,
         workers=options.workers,
         decoder=options.decoder,
         stride=options.stride,

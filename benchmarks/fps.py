@@ -17,12 +17,11 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from clips import make_clip
@@ -31,6 +30,7 @@ from stamp import result_path, stamp
 from aedmae_fast import Scorer, load_model
 from aedmae_fast.engine.feed import Block, Feed
 from aedmae_fast.engine.ring import FrameRing, Window
+from aedmae_fast.engine.runner import FrameTerms
 from aedmae_fast.video import open_video
 
 
@@ -42,6 +42,7 @@ def main() -> None:
         device=options.device,
         precision=options.precision,
         batch_size=options.batch_size,
+        threads=options.threads,
         workers=options.workers,
     )
     for name, choice in scorer.choices.items():
@@ -67,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--batch-size", default="auto")
+    parser.add_argument("--threads", default="auto")
     parser.add_argument("--workers", default="auto")
     parser.add_argument("--size", type=int, nargs=2, default=(640, 360), metavar=("W", "H"), help="of the clips")
     parser.add_argument("--codec", default="libx264", help="encoder of the clips (default: %(default)s)")
@@ -112,14 +114,16 @@ def _windows(scorer: Scorer, clip: Path) -> list[Window]:
 
 
 def _run_model(scorer: Scorer, windows: list[Window], count: int) -> int:
-    batch, done = int(scorer.choices["batch size"].value), 0
+    """Compute ``count`` frames, one batch ahead of the one that is waited for, as the engine does."""
+    batch, submitted, done = int(scorer.choices["batch size"].value), 0, 0
+    in_flight: deque[Callable[[], list[FrameTerms]]] = deque()
     while done < count:
-        start = done % len(windows)
-        chunk = windows[start : start + min(batch, count - done)]
-        scorer.runner(chunk)
-        done += len(chunk)
-    if torch.device(scorer.choices["device"].value).type == "cuda":
-        torch.cuda.synchronize()
+        while submitted < count and len(in_flight) < 2:
+            start = submitted % len(windows)
+            chunk = windows[start : start + min(batch, count - submitted)]
+            in_flight.append(scorer.runner.submit(chunk))
+            submitted += len(chunk)
+        done += len(in_flight.popleft()())  # waits, since terms are numbers on the host
     return done
 
 

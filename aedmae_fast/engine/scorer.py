@@ -18,12 +18,13 @@ from aedmae_fast.engine.feed import Block, Feed, Opened, Source
 from aedmae_fast.engine.memory import FramesInMemory
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.ring import Window
-from aedmae_fast.engine.runner import Runner
+from aedmae_fast.engine.runner import FrameTerms, Runner
 from aedmae_fast.engine.stream import FrameStream
 from aedmae_fast.model.checkpoint import load_model
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.video import Decoder, VideoInfo, open_video
 
+Batch = list[tuple[int, Window]]  # with each window, the index of its clip
 OnOpened = Callable[[int, VideoInfo], None]
 OnScored = Callable[[int], None]
 OnMap = Callable[[int, int, Tensor], None]
@@ -41,6 +42,8 @@ class Scorer:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
         precision: ``auto``, ``fp32``, ``bf16``.
         batch_size: frames computed per step, or ``auto``.
+        threads: on a CPU, frames computed at the same time, or ``auto``. With the device a CPU, torch is set to one
+            thread an operation for the whole process.
         workers: decoder threads, or ``auto``.
         decoder: ``auto``, ``pyav``, ``images``.
         stride: score every N-th frame, on its true neighbours; the frames between are interpolated.
@@ -58,6 +61,7 @@ class Scorer:
         device: str = "auto",
         precision: str = "auto",
         batch_size: int | str = "auto",
+        threads: int | str = "auto",
         workers: int | str = "auto",
         decoder: Decoder = "auto",
         stride: int = 1,
@@ -72,14 +76,17 @@ class Scorer:
             "device": chosen_device,
             "precision": choose.choose_precision(precision, chosen_device.value),
             "preset": chosen_preset,
-            "batch size": choose.choose_batch_size(batch_size, chosen_device.value),
+            "threads": choose.choose_threads(threads, chosen_device.value),
             "workers": choose.choose_workers(workers, chosen_device.value),
         }
+        compute_threads = int(self.choices["threads"].value)
+        self.choices["batch size"] = choose.choose_batch_size(batch_size, chosen_device.value, compute_threads)
         self.stride, self.smoothing = stride, smoothing
         self._decoder: Decoder = decoder
         self._batch_size = int(self.choices["batch size"].value)
         self._workers = int(self.choices["workers"].value)
-        self.runner = Runner(model, self.preset, chosen_device.value, self.choices["precision"].value)
+        precision_value = self.choices["precision"].value
+        self.runner = Runner(model, self.preset, chosen_device.value, precision_value, compute_threads)
 
     @classmethod
     def from_pretrained(cls, source: str | Path, **settings: object) -> Scorer:
@@ -173,14 +180,20 @@ class Scorer:
         on_map: OnMap | None = None,
     ) -> Iterator[tuple[int, ClipState]]:
         clips: dict[int, ClipState] = {}
-        pending: deque[tuple[int, Window]] = deque()
+        pending: deque[tuple[int, Window]] = deque()  # ready to be computed
         feed = Feed(sources, (self.config.height, self.config.width), self._workers)
+        in_flight: deque[tuple[Batch, Callable[[], list[FrameTerms]]]] = deque()
 
         def compute(least: int) -> Iterator[tuple[int, ClipState]]:
             while len(pending) >= least and pending:
                 batch = [pending.popleft() for _ in range(min(self._batch_size, len(pending)))]
-                terms = self.runner([window for _, window in batch])
-                for (index, window), of_frame in zip(batch, terms, strict=True):
+                in_flight.append((batch, self.runner.submit([window for _, window in batch])))
+                yield from settle(leave=1)  # one batch computes while the next one is filled
+
+        def settle(leave: int) -> Iterator[tuple[int, ClipState]]:
+            while len(in_flight) > leave:
+                batch, terms = in_flight.popleft()
+                for (index, window), of_frame in zip(batch, terms(), strict=True):
                     clips[index].scored(window.frame, of_frame)
                 if on_scored:
                     on_scored(len(batch))
@@ -210,5 +223,6 @@ class Scorer:
                     yield from finished([index])
                 yield from compute(self._batch_size)
             yield from compute(1)
+            yield from settle(leave=0)
         finally:
             feed.close()

@@ -113,8 +113,8 @@ def precision(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def reference(tiny_model: AedMae, clips: list[Path], precision: str) -> list[ClipScores]:
-    """Each clip alone, one frame at a time, one decoder."""
-    scorer = Scorer(tiny_model, precision=precision, batch_size=1, workers=1)
+    """Each clip alone, one frame at a time, one decoder, one thread."""
+    scorer = Scorer(tiny_model, precision=precision, batch_size=1, workers=1, threads=1)
     return [scorer.score(clip) for clip in clips]
 
 
@@ -123,7 +123,7 @@ def reference(tiny_model: AedMae, clips: list[Path], precision: str) -> list[Cli
 def test_batch_size_company_and_workers_change_nothing(
     tiny_model: AedMae, clips: list[Path], precision: str, reference: list[ClipScores], batch_size: int, workers: int
 ) -> None:
-    scorer = Scorer(tiny_model, precision=precision, batch_size=batch_size, workers=workers)
+    scorer = Scorer(tiny_model, precision=precision, batch_size=batch_size, workers=workers, threads=workers)
     for found, expected in zip(scorer.score_many(clips), reference, strict=True):
         assert_same(found, expected)
 
@@ -141,7 +141,8 @@ def test_the_full_network_is_reproducible_too(precision: str) -> None:
     from aedmae_fast import load_model
 
     model, frames = load_model("untrained-ped2"), pixels(9, 80, 160)
-    results = [Scorer(model, precision=precision, batch_size=b).score_frames(frames) for b in (1, 7, 32)]
+    sizes = ((1, 1), (7, 2), (32, 3))
+    results = [Scorer(model, precision=precision, batch_size=b, threads=n).score_frames(frames) for b, n in sizes]
     for result in results[1:]:
         assert_same(result, results[0])
 
