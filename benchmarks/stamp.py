@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import platform
 import re
 import subprocess
@@ -25,7 +26,7 @@ def device_name(device: str) -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists() and (found := re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())):
         model = found[1]
-    return f"{model}, {torch.get_num_threads()} threads"
+    return f"{model}, {len(os.sched_getaffinity(0))} cores"
 
 
 def commit() -> str:

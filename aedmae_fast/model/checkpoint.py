@@ -7,13 +7,14 @@ brings along; the one foreign class in them, ``ml_collections.ConfigDict``, is r
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from aedmae_fast.config import CONFIGS, ModelConfig
@@ -54,14 +55,20 @@ def load_model(source: str | Path) -> AedMae:
 
 
 def save_model(model: AedMae, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write weights and configuration to one safetensors file.
+    """Write weights and configuration to one safetensors file, whole or not at all.
 
     Args:
         metadata: further strings for the header, such as the data a model was trained on.
     """
     header = {"format": FORMAT, "config": json.dumps(model.config.to_dict()), **(metadata or {})}
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    save_file(tensors, str(path), metadata=header)
+    target = Path(path)
+    temporary = target.with_name(f".part-{os.getpid()}")
+    try:
+        temporary.write_bytes(save(tensors, header))
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _untrained(name: str) -> AedMae:
