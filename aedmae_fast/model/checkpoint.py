@@ -21,6 +21,7 @@ from aedmae_fast.config import CONFIGS, ModelConfig
 from aedmae_fast.model.network import AedMae
 
 FORMAT = "aedmae_fast 1"
+BUNDLED = Path(__file__).resolve().parents[1] / "weights"  # NAME.safetensors each, loaded by NAME
 UNTRAINED = "untrained-"  # name prefix of networks with seeded random weights, for trying things out and for timing
 STUDENT_FILE = "checkpoint-best-student.pth"  # stands beside checkpoint-best.pth in the release
 UNUSED = ("erosion", "dilation")  # parameters in the release's files that its network never uses
@@ -35,23 +36,29 @@ def load_model(source: str | Path) -> AedMae:
 
     Args:
         source: a ``.safetensors`` file of :func:`save_model`; the release's ``checkpoint-best.pth`` (the student's file
-            is looked for beside it); or ``untrained-avenue``, ``-shanghaitech``, ``-ubnormal``, ``-ped2`` for random
-            weights from a fixed seed, whose scores mean nothing.
+            is looked for beside it); the name of bundled weights, such as ``scene``; or ``untrained-avenue``,
+            ``-shanghaitech``, ``-ubnormal``, ``-ped2`` for random weights from a fixed seed, whose scores mean nothing.
 
     Raises:
         CheckpointError: a missing, truncated or foreign file, another architecture, NaN or infinite weights.
     """
     if str(source).startswith(UNTRAINED):
         return _untrained(str(source))
-    path = Path(source)
+    bundled = bundled_names()
+    path = BUNDLED / f"{source}.safetensors" if str(source) in bundled else Path(source)
     if not path.is_file():
-        names = ", ".join(UNTRAINED + name for name in CONFIGS)
+        names = ", ".join([*bundled, *(UNTRAINED + name for name in CONFIGS)])
         raise CheckpointError(f"{path}: no such checkpoint; expected a .safetensors or .pth file, or one of {names}")
     config, weights = _read_release(path) if path.suffix in (".pth", ".pt") else _read_safetensors(path)
     model = AedMae(config)
     _check_weights(path, model, weights)
     model.load_state_dict(weights)
     return model.eval()
+
+
+def bundled_names() -> list[str]:
+    """Names of the weights that come with the package."""
+    return sorted(path.stem for path in BUNDLED.glob("*.safetensors"))
 
 
 def save_model(model: AedMae, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:

@@ -1,0 +1,311 @@
+"""``python -m aedmae_fast.train --data DIR --layout clips --out RUN/``: train on normal videos; one checkpoint.
+
+With several GPUs: ``torchrun --nproc-per-node 8 -m aedmae_fast.train ...``; the batch size is that of all together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aedmae_fast.config import CONFIGS, ModelConfig
+from aedmae_fast.engine.choose import Choice, choose_device, choose_precision, choose_workers
+from aedmae_fast.evaluation.layouts import LAYOUTS, read_dataset
+from aedmae_fast.model.checkpoint import save_model
+from aedmae_fast.model.network import AedMae
+from aedmae_fast.report.console import Console, printable
+from aedmae_fast.training.cache import Clips, load_clips
+from aedmae_fast.training.data import Batch, Loader, TrainingFrames
+from aedmae_fast.training.journal import Journal
+from aedmae_fast.training.loop import STATE_FILE, Hooks, Trainer
+from aedmae_fast.training.objects import cut_objects
+from aedmae_fast.training.parallel import Place, barrier, place_from_environment, process_group
+from aedmae_fast.training.progress import Progress, duration
+from aedmae_fast.training.settings import TrainSettings
+from aedmae_fast.training.state import State, load_state
+from aedmae_fast.training.synthetic import AnomalySource, ProceduralAnomalies
+from aedmae_fast.training.ubnormal import read_ubnormal
+from aedmae_fast.version import __version__
+
+OK, USAGE, INTERRUPTED = 0, 2, 130  # exit codes
+CHECKPOINT = "model.safetensors"
+PICTURED = 8  # samples in a picture
+OF_LAYOUT = {"ped": "ped2", "avenue": "avenue", "shanghaitech": "shanghaitech", "ubnormal": "ubnormal"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0 trained, 2 usage, 130 interrupted."""
+    options = _parser().parse_args(arguments)
+    place = place_from_environment()
+    console = Console(options.quiet or not place.first)
+    try:
+        _train(options, console, place)
+        return OK
+    except (FloatingPointError, ImportError, OSError, ValueError) as error:
+        console.error(f"error: {error}")
+        return USAGE
+    except KeyboardInterrupt:
+        console.error("interrupted; finished epochs are kept, and the same command with --resume goes on from there")
+        return INTERRUPTED
+    finally:
+        console.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m aedmae_fast.train", description="Train on videos in which nothing unusual happens."
+    )
+    what = parser.add_argument_group("what to learn from")
+    what.add_argument("--data", type=Path, required=True, help="folder of the data set, or of normal videos")
+    what.add_argument("--layout", default="videos", choices=sorted(LAYOUTS), help="(default: %(default)s)")
+    what.add_argument("--anomalies", type=Path, metavar="UBNORMAL", help="cut anomalies from UBnormal, not from --data")
+    net = parser.add_argument_group("network")
+    net.add_argument("--config", default="auto", choices=["auto", *CONFIGS], help="(default: the layout's)")
+    net.add_argument("--height", type=int, help="input height, pixels (default: the config's)")
+    net.add_argument("--width", type=int, help="input width, pixels (default: the config's)")
+    net.add_argument("--patch", type=int, help="side of the patches, pixels (default: the config's)")
+    how = parser.add_argument_group("how; defaults are the paper's where it prints them")
+    how.add_argument("--schedule", choices=["constant", "cosine"], help="learning rate within each phase")
+    how.add_argument("--optimizer", choices=["adam", "adamw"])
+    how.add_argument("--motion-weights", action=argparse.BooleanOptionalAction, help="weigh tokens by motion (Eq. 2)")
+    how.add_argument("--distillation", choices=["paper", "release"], help="student's loss: by motion, or masked tokens")
+    numbers = {
+        "teacher_epochs": "epochs of the first phase", "student_epochs": "epochs of the second phase",
+        "batch_size": "frames per step, of all processes together", "lr": "highest learning rate",
+        "warmup_epochs": "epochs of linear rise, in each phase", "clip_norm": "largest norm of the gradient; 0: any",
+        "ema": "decay of averaged weights per step; 0: none", "anomaly_share": "frames with a synthetic anomaly",
+        "normal_share": "frames with a normal paste", "class_weight": "weight of the class head's loss",
+        "seed": "of everything random",
+    }  # fmt: skip
+    defaults = TrainSettings()
+    for name, text in numbers.items():
+        default = getattr(defaults, name)
+        how.add_argument(f"--{name.replace('_', '-')}", type=type(default), help=f"{text} (default: {default})")
+    where = parser.add_argument_group("where")
+    where.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: %(default)s)")
+    where.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"], help="(default: %(default)s)")
+    where.add_argument("--workers", default="auto", metavar="N", help="threads that decode and that build batches")
+    where.add_argument(
+        "--cache", default="disk", choices=["disk", "memory"], help="decoded frames (default: OUT/cache)"
+    )
+    result = parser.add_argument_group("results")
+    result.add_argument("--out", type=Path, required=True, help=f"folder for {CHECKPOINT}, logs and state")
+    result.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    result.add_argument("--pictures", type=int, default=10, metavar="N", help="samples every N epochs; 0: never")
+    result.add_argument("--quiet", action="store_true", help="print troubles only")
+    parser.add_argument("--version", action="version", version=f"aedmae_fast {__version__}")
+    return parser
+
+
+def _train(options: argparse.Namespace, console: Console, place: Place) -> None:
+    started = time.perf_counter()
+    settings, config = _settings(options), _config(options)
+    if (options.out / STATE_FILE).exists() and not options.resume:
+        raise ValueError(f"{options.out} holds a run already: add --resume to go on with it, or name another --out")
+    own_gpu = place.world > 1 and torch.cuda.is_available() and options.device in ("auto", "cuda")
+    device = choose_device(f"cuda:{place.local_rank}" if own_gpu else options.device)
+    precision = choose_precision(options.precision, device.value)
+    workers = choose_workers(options.workers, device.value)
+    paths = read_dataset(options.data, options.layout).train
+    if not paths:
+        raise ValueError(f"{options.data}: no training clips in it, only test clips")
+    options.out.mkdir(parents=True, exist_ok=True)
+    console.say(f"aedmae_fast {__version__}: {len(paths)} training clips of {options.data} -> {options.out}")
+    console.choices(_choices(options, settings, config, place))
+    console.choices({"device": device, "precision": precision, "workers": workers})
+    with process_group(place, torch.device(device.value)):
+        clips = _decode(paths, options, config, int(workers.value), place)
+        for path, reason in clips.problems if place.first else ():
+            console.error(f"{printable(str(path))}: {reason}")
+        frames = _frames(clips, options, settings, config, console, options.quiet or not place.first)
+        settings = frames.settings
+        pin = device.value != "cpu"
+        loader = Loader(frames, settings.batch_size, place.rank, place.world, int(workers.value), pin)
+        torch.manual_seed(settings.seed)
+        model = AedMae(config).to(device.value)
+        identity = {
+            "version": __version__,
+            "data": clips.fingerprint,
+            "anomalies": "procedural" if options.anomalies is None else "ubnormal",
+            "precision": precision.value,
+            **config.to_dict(),
+            **settings.to_dict(),
+        }
+        trainer = Trainer(
+            model, loader, settings, options.out, identity, torch.device(device.value), precision.value, place
+        )
+        if place.first:
+            _run(trainer, options, console, frames)
+        else:
+            trainer.train(options.resume)
+        barrier(place)
+    console.say(f"{options.out / CHECKPOINT}: ready after {duration(time.perf_counter() - started)}")
+
+
+def _run(trainer: Trainer, options: argparse.Namespace, console: Console, frames: TrainingFrames) -> None:
+    """Train in the first process: with progress, logs, pictures and a checkpoint after every epoch."""
+    settings, history = trainer.settings, []
+    if options.resume:
+        history = load_state(options.out / STATE_FILE, trainer.identity).history
+        console.say(f"  going on after {len(history)} of {settings.epochs} epochs")
+    per_epoch = trainer.loader.steps * settings.batch_size
+    total, done = settings.epochs * per_epoch, len(history) * per_epoch
+    journal = Journal(options.out)
+    for note in journal.notes:
+        console.say(f"  {note}")
+    metadata = {
+        "data": options.data.resolve().name,
+        "layout": options.layout,
+        "schedule": json.dumps(settings.to_dict()),
+        "seed": str(settings.seed),
+        "precision": trainer.precision,
+        "versions": f"aedmae_fast {__version__}, torch {torch.__version__}",
+    }
+    pictured = _pictured(frames).to(trainer.device)
+
+    def on_epoch(state: State, model: AedMae) -> None:
+        journal.epoch(state.history)
+        _save(model, options.out, {**metadata, "epochs": str(len(state.history))})
+        last = len(state.history) == settings.epochs
+        if options.pictures and (last or len(state.history) % options.pictures == 0):
+            journal.pictures(model, pictured, state.history)
+        row = state.history[-1]
+        parts = "".join(f", {name} {row[name]:.4f}" for name in ("reconstruction", "class") if name in row)
+        of = settings.teacher_epochs if row["phase"] == "teacher" else settings.student_epochs
+        console.say(
+            f"{row['phase']} {row['epoch']}/{of}: loss {row['total']:.4f}{parts};"
+            f" {row['frames_per_second']:.1f} frames/s, {progress.left()}"
+        )
+        history[:] = state.history
+
+    with Progress("train", "frames", total, options.quiet, done) as progress, closing(journal):
+        trainer.hooks = Hooks(progress.advance, on_epoch)
+        _save(trainer.train(options.resume), options.out, {**metadata, "epochs": str(settings.epochs)})
+    console.say(closing_table(history))
+
+
+def _decode(paths: list[Path], options: argparse.Namespace, config: ModelConfig, workers: int, place: Place) -> Clips:
+    """The decoded clips. On disk the first process decodes for all."""
+    folder = options.out / "cache" if options.cache == "disk" else None
+    if folder is not None and not place.first:
+        barrier(place)
+    try:
+        with Progress("decode", "frames", None, options.quiet or not place.first) as progress:
+            return load_clips(paths, (config.height, config.width), folder, workers, progress.advance)
+    finally:
+        if folder is not None and place.first:
+            barrier(place)
+
+
+def _frames(
+    clips: Clips,
+    options: argparse.Namespace,
+    settings: TrainSettings,
+    config: ModelConfig,
+    console: Console,
+    quiet: bool,
+) -> TrainingFrames:
+    """What there is to learn from, with a batch size that it can fill."""
+    total = sum(map(len, clips.frames))
+    console.say(f"  {total} frames of {len(clips.frames)} clips; looking for things that move")
+    with Progress("cut", "clips", len(clips.frames), quiet) as progress:
+        cutouts = cut_objects(clips.frames, settings.seed, progress.advance)
+    source: AnomalySource = ProceduralAnomalies(cutouts)
+    cut = f"{sum(map(len, cutouts.things))} moving things in {len(cutouts.things)} scenes"
+    if options.anomalies is not None:
+        with Progress("cut UBnormal", "videos", None, quiet) as progress:
+            source = read_ubnormal(options.anomalies, (config.height, config.width), progress.advance)
+        cut += f"; anomalies: {len(source.things)} things of UBnormal"
+    console.say(f"  {cut}")
+    if settings.batch_size > total:
+        console.say(f"  batch size {total}: there are no more frames")
+        settings = replace(settings, batch_size=total)
+    return TrainingFrames(clips.frames, cutouts, source, config, settings)
+
+
+def _pictured(frames: TrainingFrames) -> Batch:
+    """Samples for the pictures: spread over the clips, most with an anomaly, the same ones in every epoch."""
+    indices = [i * len(frames) // PICTURED for i in range(PICTURED)]
+    return frames.with_shares(anomaly=0.75, normal=0.5).batch(indices, epoch=0)
+
+
+def _save(model: AedMae, out: Path, metadata: dict[str, str]) -> None:
+    part = out / f".part-{os.getpid()}-{CHECKPOINT}"
+    try:
+        save_model(model, part, metadata)
+        os.replace(part, out / CHECKPOINT)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _settings(options: argparse.Namespace) -> TrainSettings:
+    given = {f.name: getattr(options, f.name) for f in fields(TrainSettings)}
+    return TrainSettings(**{name: value for name, value in given.items() if value is not None})
+
+
+def _config(options: argparse.Namespace) -> ModelConfig:
+    given = {name: getattr(options, name) for name in ("height", "width", "patch")}
+    return replace(CONFIGS[_config_name(options)], **{k: v for k, v in given.items() if v is not None})
+
+
+def _config_name(options: argparse.Namespace) -> str:
+    name: str = options.config
+    return OF_LAYOUT.get(options.layout, "shanghaitech") if name == "auto" else name
+
+
+def _choices(
+    options: argparse.Namespace, settings: TrainSettings, config: ModelConfig, place: Place
+) -> dict[str, Choice]:
+    if config != CONFIGS[_config_name(options)]:
+        why = f"{_config_name(options)}, in the size asked for"
+    elif options.config != "auto":
+        why = "asked for"
+    elif options.layout in OF_LAYOUT:
+        why = f"the paper's for {options.layout}"
+    else:
+        why = "shanghaitech's, the smallest frames at 800 tokens; --config, --height, --width, --patch change it"
+    network = f"{config.height}x{config.width}, patch {config.patch}, {config.tokens} tokens"
+    epochs = f"{settings.teacher_epochs} + {settings.student_epochs} epochs"
+    processes = f"over {place.world} processes" if place.world > 1 else "in one process"
+    return {
+        "network": Choice(network, why),
+        "schedule": Choice(
+            f"{epochs}, {settings.optimizer}, lr {settings.lr:g}, {settings.schedule}", "teacher + student"
+        ),
+        "batch": Choice(f"{settings.batch_size} frames", processes),
+        "anomalies": Choice(
+            f"in {settings.anomaly_share:.0%} of the frames",
+            "procedural, from the clips themselves"
+            if options.anomalies is None
+            else f"UBnormal in {options.anomalies}",
+        ),
+        "seed": Choice(str(settings.seed), "order, samples, masks, dropout, first weights"),
+    }
+
+
+def closing_table(history: Sequence[dict[str, Any]]) -> str:
+    """Per phase: epochs, first and last loss, speed, time."""
+    lines = [f"{'phase':<8} {'epochs':>6} {'first loss':>10} {'last loss':>10} {'frames/s':>9} {'time':>8}"]
+    for phase in dict.fromkeys(row["phase"] for row in history):
+        rows = [row for row in history if row["phase"] == phase]
+        seconds = sum(row["seconds"] for row in rows)
+        rate = sum(row["frames_per_second"] * row["seconds"] for row in rows) / seconds
+        lines.append(
+            f"{phase:<8} {len(rows):>6} {rows[0]['total']:>10.4f} {rows[-1]['total']:>10.4f} {rate:>9.1f}"
+            f" {duration(seconds):>8}"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

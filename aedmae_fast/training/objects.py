@@ -1,0 +1,174 @@
+"""Things cut out of the training clips by their motion, and what is usual for them: size, speed, place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from aedmae_fast.training.things import OFFSETS, Bytes, Floats, Thing
+
+BACKGROUND_FRAMES = 50  # of a clip, evenly spread: their median is its background
+DIFFERENT = 20  # levels from the background, largest of the channels: above a codec's noise
+AREA = (0.0006, 0.1)  # share of the frame that a thing may cover
+GROWTH = 1.6  # how much a thing's area may change over the five frames
+PACE = 0.02  # fastest motion that is followed, frame widths per frame
+MOST = 1000  # things kept in all
+VISITS = 1000  # frames looked at in all, but at least 4 in each clip
+SAME_SCENE = 12.0  # mean difference in levels below which two backgrounds are the same camera's
+TEXTURES = 128
+
+
+@dataclass(frozen=True)
+class Cutouts:
+    """What the training clips hold. Everything is at the model's size."""
+
+    things: tuple[tuple[Thing, ...], ...]  # by scene
+    textures: Bytes  # [N, S, S, 3] squares of frames
+    trodden: NDArray[np.bool_]  # [scenes, H, W] where anything moved
+    scene_of: tuple[int, ...]  # scene of each clip: clips of one camera share theirs
+    speed: float  # the things' median, pixels per frame; where there are none, a guess
+    height: float  # the things' median, pixels; likewise
+
+
+def cut_objects(clips: Sequence[Bytes], seed: int, on_clip: Callable[[int], None] = lambda _: None) -> Cutouts:
+    """Look through the clips for things that move on their own before a still background.
+
+    Args:
+        clips: uint8 [T, H, W, 3] each.
+        seed: for the choice of the textures.
+        on_clip: called with 1 after each clip.
+
+    Where the camera moves or nothing does, there are no things, and synthetic anomalies are textured shapes only.
+    """
+    _, height, width, _ = clips[0].shape
+    backgrounds: list[Floats] = []
+    things: list[list[Thing]] = []
+    trodden: list[NDArray[np.bool_]] = []
+    scene_of = []
+    visits = max(4, VISITS // len(clips))
+    for clip in clips:
+        background = _background(clip)
+        scene = next((i for i, b in enumerate(backgrounds) if np.abs(b - background).mean() < SAME_SCENE), len(things))
+        if scene == len(things):
+            backgrounds.append(background)
+            things.append([])
+            trodden.append(np.zeros((height, width), np.bool_))
+        scene_of.append(scene)
+        found, moved = _cut_clip(clip, background, visits, MOST // len(clips) + 1)
+        things[scene].extend(found)
+        trodden[scene] |= moved
+        on_clip(1)
+    every = [thing for of_scene in things for thing in of_scene]
+    return Cutouts(
+        things=tuple(map(tuple, things)),
+        textures=_textures(clips, np.random.default_rng(seed)),
+        trodden=np.stack(trodden),
+        scene_of=tuple(scene_of),
+        speed=float(np.median([np.hypot(*t.velocity) for t in every])) if every else 0.005 * width,
+        height=float(np.median([t.crops.shape[1] - 4 for t in every])) if every else 0.15 * height,
+    )
+
+
+def _background(clip: Bytes) -> Floats:
+    chosen = np.unique(np.linspace(0, len(clip) - 1, BACKGROUND_FRAMES).astype(int))
+    return np.median(clip[chosen], axis=0).astype(np.float32)
+
+
+class Part(NamedTuple):
+    """A connected foreground region of a frame."""
+
+    mask: NDArray[np.bool_]  # [h, w], its bounding box
+    top: int
+    left: int
+    area: int  # pixels
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        return self.top + self.mask.shape[0] / 2, self.left + self.mask.shape[1] / 2
+
+    def distance(self, other: Part) -> float:
+        return math.dist(self.centre, other.centre)
+
+
+def _cut_clip(clip: Bytes, background: Floats, visits: int, most: int) -> tuple[list[Thing], NDArray[np.bool_]]:
+    """Things of one clip, spread evenly over it, and where anything moved [H, W]."""
+    moved = np.zeros(clip.shape[1:3], np.bool_)
+
+    @lru_cache(maxsize=4 * OFFSETS[-1])
+    def parts(t: int) -> list[Part]:
+        found = _parts(clip[t], background)
+        for part in found:
+            moved[part.top : part.top + part.mask.shape[0], part.left : part.left + part.mask.shape[1]] |= part.mask
+        return found
+
+    first, last = -OFFSETS[0], len(clip) - 1 - OFFSETS[-1]
+    followed = []
+    for t in np.unique(np.linspace(first, last, visits).astype(int)).tolist() if first <= last else []:
+        for part in parts(t):
+            seen = [_again(part, parts(t + offset), abs(offset) * PACE * clip.shape[2]) for offset in OFFSETS]
+            if len(whole := [part for part in seen if part is not None]) == len(OFFSETS):
+                followed.append((t, whole))
+    keep = np.unique(np.linspace(0, len(followed) - 1, min(most, len(followed))).astype(int)).tolist()
+    cut = [cut_thing([clip[followed[i][0] + offset] for offset in OFFSETS], followed[i][1]) for i in keep]
+    return [thing for thing in cut if thing is not None], moved
+
+
+def _parts(frame: Bytes, background: Floats) -> list[Part]:
+    """What differs from the background, in connected regions that could be things."""
+    different = np.abs(frame - background).max(axis=-1) > DIFFERENT
+    closed = ndimage.binary_closing(np.pad(different, 2), np.ones((3, 3)))[2:-2, 2:-2]
+    labels, count = ndimage.label(closed, np.ones((3, 3)))
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    low, high = (share * closed.size for share in AREA)
+    return [
+        Part(labels[box] == i, box[0].start, box[1].start, int(areas[i]))
+        for i, box in enumerate(ndimage.find_objects(labels), start=1)
+        if low <= areas[i] <= high
+    ]
+
+
+def _again(part: Part, others: Sequence[Part], farthest: float) -> Part | None:
+    """The region of another frame that is this one: the nearest, if it is near enough and about as large."""
+    nearest = min(others, key=part.distance, default=None)
+    if nearest is None or part.distance(nearest) > farthest + 1:
+        return None
+    return nearest if 1 / GROWTH < nearest.area / part.area < GROWTH else None
+
+
+def cut_thing(frames: Sequence[Bytes], seen: Sequence[Part]) -> Thing | None:
+    """Crops of one size around a region at five frames; None at the frame's edge, where a part of it may be hidden."""
+    h, w = (max(part.mask.shape[axis] for part in seen) + 4 for axis in (0, 1))
+    crops, path = np.zeros((len(seen), h, w, 4), np.uint8), np.zeros((len(seen), 2), np.float32)
+    for i, (frame, part) in enumerate(zip(frames, seen, strict=True)):
+        top, left = part.top - (h - part.mask.shape[0]) // 2, part.left - (w - part.mask.shape[1]) // 2
+        if top < 0 or left < 0 or top + h > frame.shape[0] or left + w > frame.shape[1]:
+            return None
+        mask = np.zeros((h, w), np.float32)
+        y, x = part.top - top, part.left - left
+        mask[y : y + part.mask.shape[0], x : x + part.mask.shape[1]] = part.mask
+        crops[i, ..., :3] = frame[top : top + h, left : left + w]
+        crops[i, ..., 3] = soft_alpha(mask)
+        path[i] = top + h / 2, left + w / 2
+    return Thing(crops, path)
+
+
+def soft_alpha(mask: Floats) -> Bytes:
+    """A mask [h, w] of 0 and 1 with soft edges, as 0..255."""
+    return np.rint(255 * ndimage.gaussian_filter(mask, 0.7)).astype(np.uint8)
+
+
+def _textures(clips: Sequence[Bytes], rng: np.random.Generator) -> Bytes:
+    side = max(8, min(clips[0].shape[1:3]) // 4)
+    squares = []
+    for _ in range(TEXTURES):
+        clip = clips[int(rng.integers(len(clips)))]
+        t, y, x = (rng.integers(extent) for extent in (len(clip), clip.shape[1] - side + 1, clip.shape[2] - side + 1))
+        squares.append(clip[t, y : y + side, x : x + side])
+    return np.stack(squares)

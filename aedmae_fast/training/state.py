@@ -1,0 +1,68 @@
+"""The state file of a run: all that it takes to go on after a kill, written whole or not at all.
+
+No generator's state is in it: order, samples, masks and dropout follow from the seed and the position.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FORMAT = "aedmae_fast training 1"
+
+
+class ResumeError(ValueError):
+    """A run that cannot be gone on with. The message says why and what to do."""
+
+
+@dataclass
+class State:
+    """A run between two epochs."""
+
+    identity: dict[str, Any]  # settings, network and data that the run was started with
+    phase: int = 0
+    epoch: int = 0  # finished in this phase
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)  # averaged weights; empty without
+    history: list[dict[str, Any]] = field(default_factory=list)  # one row per finished epoch
+
+
+def save_state(state: State, path: Path) -> None:
+    part = path.with_name(f".part-{os.getpid()}-{path.name}")
+    try:
+        torch.save({"format": FORMAT, **vars(state)}, part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load_state(path: Path, identity: dict[str, Any]) -> State:
+    """Read a state and check that it belongs to the same run.
+
+    Raises:
+        ResumeError: there is none, it is damaged, or it was started with other settings or data.
+    """
+    if not path.is_file():
+        raise ResumeError(f"{path}: nothing to resume; leave out --resume to start")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        raise ResumeError(f"{path}: not a whole state file ({str(error).splitlines()[0]}); start again") from error
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        raise ResumeError(f"{path}: not a state of this version; start again in another folder")
+    state = State(**content)
+    differing = [
+        f"{key}: was {state.identity.get(key)!r}, now {identity.get(key)!r}"
+        for key in sorted(identity.keys() | state.identity.keys())
+        if state.identity.get(key) != identity.get(key)
+    ]
+    if differing:
+        raise ResumeError(f"{path}: was started with other settings: {'; '.join(differing)}")
+    return state

@@ -1,0 +1,90 @@
+"""Anomalies of UBnormal, as in the paper: objects cropped by their pixel masks, moving along their tracks.
+
+UBnormal is licensed CC BY-NC-ND 4.0. Read are the videos of its official abnormal training split, in the published
+layout: ``Scene1/abnormal_scene_1_scenario_1.mp4`` and beside it ``abnormal_scene_1_scenario_1_annotations/`` with
+``..._tracks.txt`` (object, first and last frame) and ``..._0012_gt.png``, frame 12's map of objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from aedmae_fast.evaluation.ground_truth import tracks_of
+from aedmae_fast.training.cache import load_clips
+from aedmae_fast.training.objects import Part, cut_thing
+from aedmae_fast.training.synthetic import Placed, Rng
+from aedmae_fast.training.things import OFFSETS, Thing
+
+NAMES = "abnormal_training_video_names.txt"  # in scripts/ of the data set's repository
+EVERY = 8  # frames of a track between two things
+SMALLEST = 6  # pixels of an object's mask at the model's size
+
+
+@dataclass(frozen=True)
+class UBnormalAnomalies:
+    """Things that the data set calls abnormal, at any place of the frame and of about their size."""
+
+    things: tuple[Thing, ...]
+    size: tuple[int, int]  # height and width of the frames they are for
+
+    def draw(self, scene: int, rng: Rng) -> Placed:
+        thing = self.things[rng.integers(len(self.things))]
+        spot = np.array(self.size) * rng.uniform(0.1, 0.9, 2)
+        crops, way = thing.crops, thing.path - thing.centre
+        if rng.random() < 0.5:
+            crops, way = crops[:, :, ::-1], way * (1, -1)
+        scale = float(rng.uniform(0.6, 1.4))
+        return Placed(Thing(crops, (spot + scale * way).astype(np.float32)), (scale, scale))
+
+
+def read_ubnormal(
+    root: Path, size: tuple[int, int], on_video: Callable[[int], None] = lambda _: None
+) -> UBnormalAnomalies:
+    """Cut the objects out of all abnormal training videos under ``root``, at the model's size.
+
+    Raises:
+        ValueError: not UBnormal's layout, or nothing could be cut.
+        OSError: a file is missing or unreadable.
+    """
+    lists = [root / "scripts" / NAMES, root / NAMES]
+    file = next((path for path in lists if path.is_file()), None)
+    if file is None:
+        raise ValueError(f"{root}: not UBnormal: looked for scripts/{NAMES} (from github.com/lilygeorgescu/UBnormal)")
+    things: list[Thing] = []
+    for name in file.read_text().split():
+        folder = root / f"Scene{name.split('_')[2]}"
+        things.extend(_cut_video(folder / f"{name}.mp4", folder / f"{name}_annotations", size))
+        on_video(1)
+    if not things:
+        raise ValueError(f"{root}: no object of UBnormal is large enough at {size[0]}x{size[1]}")
+    return UBnormalAnomalies(tuple(things), size)
+
+
+def _cut_video(video: Path, annotations: Path, size: tuple[int, int]) -> Iterator[Thing]:
+    (frames,) = load_clips([video], size, None).frames
+    for number, first, last in tracks_of(annotations / f"{video.stem}_tracks.txt"):
+        last = min(last, len(frames) - 1)
+        for t in range(first - OFFSETS[0], last - OFFSETS[-1] + 1, EVERY):
+            parts = [_part(annotations / f"{video.stem}_{t + offset:04d}_gt.png", number, size) for offset in OFFSETS]
+            seen = [part for part in parts if part is not None]
+            thing = cut_thing([frames[t + o] for o in OFFSETS], seen) if len(seen) == len(OFFSETS) else None
+            if thing is not None:
+                yield thing
+
+
+def _part(file: Path, number: int, size: tuple[int, int]) -> Part | None:
+    """The object's pixels in one frame; None where there are hardly any."""
+    with Image.open(file) as image:
+        objects: NDArray[np.uint8] = np.asarray(image.convert("L").resize(size[::-1], Image.Resampling.NEAREST))
+    mask = objects == number
+    if mask.sum() < SMALLEST:
+        return None
+    (box,) = ndimage.find_objects(mask.astype(np.int32))
+    return Part(mask[box], box[0].start, box[1].start, int(mask.sum()))

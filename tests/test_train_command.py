@@ -1,0 +1,116 @@
+"""The command: from a folder of videos to a checkpoint, and one line for whatever is wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from aedmae_fast import train
+from aedmae_fast.engine.scorer import Scorer
+from tests.training.scenes import make_clip, write_frames
+
+SMALL = [
+    "--height",
+    "32",
+    "--width",
+    "64",
+    "--patch",
+    "16",
+    "--batch-size",
+    "16",
+    "--device",
+    "cpu",
+    "--precision",
+    "fp32",
+]
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    for i in range(2):
+        write_frames(tmp_path / "videos" / f"{i}", make_clip(20, seed=i))
+    return tmp_path / "videos"
+
+
+def command(videos: Path, out: Path, *more: str) -> list[str]:
+    epochs = ["--teacher-epochs", "2", "--student-epochs", "1"]
+    return ["--data", str(videos), "--out", str(out), *SMALL, *epochs, *more]
+
+
+def test_from_videos_to_scores(videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert train.main(command(videos, out, "--pictures", "2")) == 0
+    said = capfd.readouterr().err
+    for expected in ("network", "asked for", "teacher 2/2: loss", "student 1/1: loss", "left", "first loss", "ready"):
+        assert expected in said
+    with safe_open(str(out / "model.safetensors"), framework="pt") as file:
+        header = file.metadata()
+    assert header["data"] == "videos"
+    assert json.loads(header["schedule"])["teacher_epochs"] == 2
+    assert (header["seed"], header["epochs"]) == ("0", "3")
+    assert "torch" in header["versions"]
+    with (out / "log.csv").open() as file:
+        assert [row["phase"] for row in csv.DictReader(file)] == ["teacher", "teacher", "student"]
+    assert sorted(p.name for p in (out / "samples").iterdir()) == ["0002-teacher-0002.png", "0003-student-0001.png"]
+    assert not list(out.rglob(".part-*"))
+    scores = Scorer.from_pretrained(out / "model.safetensors", device="cpu", precision="fp32").score(videos / "0")
+    assert scores.status == "ok"
+    assert scores.frames == 20
+
+
+def test_a_run_is_neither_overwritten_nor_resumed_by_accident(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert train.main(command(videos, out, "--quiet")) == 0
+    assert train.main(command(videos, out)) == 2
+    assert "holds a run already: add --resume" in capsys.readouterr().err
+    assert train.main(command(videos, out, "--resume", "--lr", "0.5")) == 2
+    assert "lr: was 0.0001, now 0.5" in capsys.readouterr().err
+    assert train.main(command(videos, out, "--resume")) == 0
+    assert "going on after 3 of 3 epochs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--layout", "avenue"], "training_videos"),
+        (["--patch", "15"], "not a multiple of patch"),
+        (["--lr", "-1"], "lr"),
+        (["--device", "cuda:99"], "device"),
+        (["--anomalies", "."], "not UBnormal"),
+    ],
+)
+def test_errors_are_clear(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], expected: str
+) -> None:
+    assert train.main(command(videos, tmp_path / "run", *options)) == 2
+    said = capsys.readouterr().err
+    assert "error: " in said
+    assert expected in said
+    assert "Traceback" not in said
+
+
+def test_test_clips_alone_are_nothing_to_train_on(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data" / "test" / "labels").mkdir(parents=True)
+    (videos / "0").rename(tmp_path / "data" / "test" / "0")
+    (tmp_path / "data" / "test" / "labels" / "0.txt").write_text("0\n" * 20)
+    assert train.main(command(tmp_path / "data", tmp_path / "run", "--layout", "clips")) == 2
+    assert "no training clips" in capsys.readouterr().err
+
+
+def test_an_empty_folder_and_a_folder_without_a_video_to_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert train.main(command(tmp_path / "empty", tmp_path / "run")) == 2
+    assert "empty" in capsys.readouterr().err
+    (tmp_path / "empty" / "a.mp4").write_bytes(b"no video at all")
+    assert train.main(command(tmp_path / "empty", tmp_path / "run")) == 2
+    assert "none of 1 training clips can be decoded" in capsys.readouterr().err

@@ -1,0 +1,54 @@
+"""Cutting things out by motion."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aedmae_fast.training.objects import cut_objects
+from aedmae_fast.training.things import paste
+from tests.training.scenes import HEIGHT, PACE, SIDE, WIDTH, make_clip
+
+
+def test_moving_squares_are_found_with_their_pace() -> None:
+    cutouts = cut_objects([make_clip(seed=0), make_clip(seed=1)], seed=0)
+    (things,) = cutouts.things
+    assert cutouts.scene_of == (0, 0)
+    assert len(things) > 20
+    assert {round(float(t.velocity[1]), 1) for t in things} == {-PACE, PACE}
+    assert all(abs(t.velocity[0]) < 0.1 for t in things)
+    assert cutouts.speed == PACE
+    assert abs(cutouts.height - SIDE) <= 2
+    rows = np.flatnonzero(cutouts.trodden[0].any(axis=1))
+    assert set(rows) <= {*range(5, 13), *range(19, 27)}
+    assert not cutouts.trodden[0].all()
+
+
+def test_pasted_where_it_was_cut_a_thing_changes_next_to_nothing() -> None:
+    clip = make_clip()
+    (things,) = cut_objects([clip], seed=0).things
+    thing = next(t for t in things if t.velocity[1] > 0)
+    t = round(float(thing.centre[1]) - SIDE / 2)  # the square's left edge is at column t in frame t
+    frames = clip[[t - 3, t - 1, t, t + 1, t + 3]]
+    pasted = frames.copy()
+    paste(pasted, thing)
+    np.testing.assert_allclose(pasted, frames, atol=1)
+
+
+def test_nothing_moves_nothing_is_found() -> None:
+    still = np.repeat(make_clip()[:1], 12, axis=0)
+    cutouts = cut_objects([still], seed=0)
+    assert cutouts.things == ((),)
+    assert not cutouts.trodden.any()
+    assert cutouts.speed > 0
+    assert cutouts.height > 0
+
+
+def test_clips_too_short_to_follow_anything() -> None:
+    assert cut_objects([make_clip()[:3], make_clip()[:1]], seed=0).things == ((),)
+
+
+def test_another_ground_is_another_scene() -> None:
+    cutouts = cut_objects([make_clip(), make_clip(shift=60), make_clip(seed=2)], seed=0)
+    assert cutouts.scene_of == (0, 1, 0)
+    assert all(cutouts.things)
+    assert cutouts.trodden.shape == (2, HEIGHT, WIDTH)

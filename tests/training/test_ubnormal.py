@@ -1,0 +1,66 @@
+"""UBnormal's published layout, on a small tree generated in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from aedmae_fast.training.ubnormal import NAMES, read_ubnormal
+
+NAME = "abnormal_scene_3_scenario_2"
+H, W, FRAMES = 48, 80, 24
+
+
+def make_tree(root: Path) -> None:
+    """One video in which object 2 moves by 2 pixels a frame; object 1 is there without a track."""
+    folder = root / "Scene3"
+    annotations = folder / f"{NAME}_annotations"
+    annotations.mkdir(parents=True)
+    (root / "scripts").mkdir()
+    (root / "scripts" / NAMES).write_text(f"{NAME}\n")
+    (annotations / f"{NAME}_tracks.txt").write_text("2,4,19\n")
+    with av.open(str(folder / f"{NAME}.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10, options={"qscale:v": "2"})
+        stream.width, stream.height, stream.pix_fmt = W, H, "yuv420p"
+        for t in range(FRAMES):
+            image, objects = np.full((H, W, 3), 80, np.uint8), np.zeros((H, W), np.uint8)
+            image[16:32, 8 + 2 * t : 20 + 2 * t] = 230
+            objects[16:32, 8 + 2 * t : 20 + 2 * t] = 2
+            objects[:6, :6] = 1
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+            if 4 <= t <= 19:
+                Image.fromarray(objects).save(annotations / f"{NAME}_{t:04}_gt.png")
+        container.mux(stream.encode())
+
+
+def test_objects_are_cut_along_their_tracks(tmp_path: Path) -> None:
+    make_tree(tmp_path)
+    source = read_ubnormal(tmp_path, (H // 2, W // 2))
+    assert len(source.things) == 2  # at frames 7 and 15
+    for thing in source.things:
+        np.testing.assert_allclose(thing.velocity, (0, 1), atol=0.1)
+        inside = thing.crops[..., :3][thing.crops[..., 3] > 250]
+        assert inside.min() > 200  # the object and none of its ground
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        placed = source.draw(0, rng)
+        assert abs(placed.thing.velocity[1]) == pytest.approx(placed.scale[0], abs=0.1)
+        assert 0 <= placed.thing.centre[0] < H / 2
+        assert 0 <= placed.thing.centre[1] < W / 2
+
+
+def test_another_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"not UBnormal: looked for scripts/abnormal_training"):
+        read_ubnormal(tmp_path, (24, 40))
+
+
+def test_a_missing_mask_names_the_file(tmp_path: Path) -> None:
+    make_tree(tmp_path)
+    missing = tmp_path / "Scene3" / f"{NAME}_annotations" / f"{NAME}_0008_gt.png"
+    missing.unlink()
+    with pytest.raises(OSError, match=missing.name):
+        read_ubnormal(tmp_path, (H // 2, W // 2))
