@@ -107,12 +107,14 @@ class PatchEmbed(nn.Module):
 
     def forward(self, windows: Tensor, ids_keep: Tensor) -> Tensor:  # [B, 3, H, W, 3], [B, V] -> [B, V, C]
         b, n, h, w, c = windows.shape
-        d = self.patch
-        patches = windows.reshape(b, n, h // d, d, w // d, d, c).permute(0, 2, 4, 1, 6, 3, 5)
-        patches = patches.reshape(b, -1, n * c * d * d)  # [B, L, 9*d*d], (channel, row, column) as the convolution
-        visible = patches.gather(1, ids_keep[..., None].expand(-1, -1, patches.shape[2]))
-        tokens = F.linear(normalise(visible, self.proj.weight.dtype), self.proj.weight.flatten(1), self.proj.bias)
-        return self.norm(tokens)
+        d, columns = self.patch, w // self.patch
+        patches = windows.reshape(b, n, h // d, d, columns, d * c).permute(0, 2, 4, 1, 3, 5)
+        patches = patches.reshape(-1, n * d * d * c)  # [B*L, 9*d*d]
+        start = torch.arange(b, device=windows.device)[:, None] * (h // d * columns)
+        visible = patches.index_select(0, (start + ids_keep).flatten()).unflatten(0, (b, -1))  # [B, V, 9*d*d]
+        # The convolution's weights are ordered (frame, colour, row, column), the pixels (frame, row, column, colour).
+        weight = self.proj.weight.unflatten(1, (n, c)).permute(0, 1, 3, 4, 2).flatten(1)
+        return self.norm(F.linear(normalise(visible, weight.dtype), weight, self.proj.bias))
 
 
 class AedMae(nn.Module):
@@ -212,7 +214,7 @@ class AedMae(nn.Module):
 
 def normalise(pixels: Tensor, dtype: torch.dtype) -> Tensor:
     """uint8 0..255 -> -1..1, computed in float32 and then rounded to ``dtype``."""
-    return ((pixels.float() - 127.5) / 127.5).to(dtype)
+    return pixels.float().sub_(127.5).div_(127.5).to(dtype)
 
 
 def to_grid(tokens: Tensor, grid: Grid) -> Tensor:  # [B, T, C] -> [B, C, h, w]

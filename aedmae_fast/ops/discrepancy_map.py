@@ -52,7 +52,7 @@ def discrepancy_map(
             raise TypeError(f"{name}: expected floating point, found {prediction.dtype}")
         if prediction.shape != expected:
             raise ValueError(f"{name}: expected {expected}, found {tuple(prediction.shape)}")
-    target = patchify((frames.float() - 127.5) / 127.5, patch)  # [B, L, d*d, 3]
+    target = patchify(frames.float().sub_(127.5).div_(127.5), patch)  # [B, L, d*d, 3]
     predicted = teacher.float().unflatten(2, (-1, 4))  # [B, L, d*d, 4]
     distilled = student.float().unflatten(2, (-1, 4))
     colour = _distance(target, predicted[..., :3], error).sum(-1)
