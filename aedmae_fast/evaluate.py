@@ -210,7 +210,8 @@ def _tables(report: dict[str, Any], measured: dict[str, Figures]) -> str:
             " points give them an area of 1 or little less; the two-class means leave them out"
         )
     if measured[MODEL].where is None:
-        lines.append(f"no pixel-level figures of the model: {report['maps']}")
+        why = report["maps"] if report["clips_with_masks"] else "no clip has pixel masks"
+        lines.append(f"no pixel-level figures of the model: {why}")
     return "\n".join(lines)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -175,7 +174,7 @@ def _run(trainer: Trainer, options: argparse.Namespace, console: Console, frames
 
     def on_epoch(state: State, model: AedMae) -> None:
         journal.epoch(state.history)
-        _save(model, options.out, {**metadata, "epochs": str(len(state.history))})
+        save_model(model, options.out / CHECKPOINT, {**metadata, "epochs": str(len(state.history))})
         last = len(state.history) == settings.epochs
         if options.pictures and (last or len(state.history) % options.pictures == 0):
             journal.pictures(model, pictured, state.history)
@@ -190,7 +189,9 @@ def _run(trainer: Trainer, options: argparse.Namespace, console: Console, frames
 
     with Progress("train", "frames", total, options.quiet, done) as progress, closing(journal):
         trainer.hooks = Hooks(progress.advance, on_epoch)
-        _save(trainer.train(options.resume), options.out, {**metadata, "epochs": str(settings.epochs)})
+        save_model(
+            trainer.train(options.resume), options.out / CHECKPOINT, {**metadata, "epochs": str(settings.epochs)}
+        )
     console.say(closing_table(history))
 
 
@@ -237,15 +238,6 @@ def _pictured(frames: TrainingFrames) -> Batch:
     """Samples for the pictures: spread over the clips, most with an anomaly, the same ones in every epoch."""
     indices = [i * len(frames) // PICTURED for i in range(PICTURED)]
     return frames.with_shares(anomaly=0.75, normal=0.5).batch(indices, epoch=0)
-
-
-def _save(model: AedMae, out: Path, metadata: dict[str, str]) -> None:
-    part = out / f".part-{os.getpid()}-{CHECKPOINT}"
-    try:
-        save_model(model, part, metadata)
-        os.replace(part, out / CHECKPOINT)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _settings(options: argparse.Namespace) -> TrainSettings:

@@ -18,6 +18,7 @@ from typing import IO, Any
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import OnOpened, OnScored, Scorer
 from aedmae_fast.engine.table import write_csv
+from aedmae_fast.files import replacing
 from aedmae_fast.video import Status
 
 MANIFEST = "manifest.json"
@@ -186,15 +187,10 @@ class Job:
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[IO[str]]:
     """Open a file for writing that takes ``path``'s place when it is whole, and leaves no trace when it is not."""
-    temporary = path.with_name(f".part-{os.getpid()}")
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as part, open(part, "w", encoding="utf-8", newline="\n") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _read_journal(path: Path) -> Iterator[tuple[str, Entry]]:

@@ -7,7 +7,6 @@ brings along; the one foreign class in them, ``ml_collections.ConfigDict``, is r
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from aedmae_fast.config import CONFIGS, ModelConfig
+from aedmae_fast.files import replacing
 from aedmae_fast.model.network import AedMae
 
 FORMAT = "aedmae_fast 1"
@@ -61,21 +61,25 @@ def bundled_names() -> list[str]:
     return sorted(path.stem for path in BUNDLED.glob("*.safetensors"))
 
 
-def save_model(model: AedMae, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+def save_model(
+    model: AedMae,
+    path: str | Path,
+    metadata: Mapping[str, str] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> None:
     """Write weights and configuration to one safetensors file, whole or not at all.
 
     Args:
         metadata: further strings for the header, such as the data a model was trained on.
+        dtype: storage of the floating-point tensors; ``torch.float16`` halves the file.
     """
     header = {"format": FORMAT, "config": json.dumps(model.config.to_dict()), **(metadata or {})}
-    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    target = Path(path)
-    temporary = target.with_name(f".part-{os.getpid()}")
-    try:
-        temporary.write_bytes(save(tensors, header))
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    tensors = {
+        key: (tensor.to(dtype) if tensor.is_floating_point() else tensor).detach().cpu().contiguous()
+        for key, tensor in model.state_dict().items()
+    }
+    with replacing(Path(path)) as part:
+        part.write_bytes(save(tensors, header))
 
 
 def _untrained(name: str) -> AedMae:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from aedmae_fast.engine.results import ClipScores
+from aedmae_fast.files import replacing
 from aedmae_fast.report.console import printable
 
 
@@ -46,9 +46,5 @@ def plot_scores(scores: ClipScores, path: Path, title: str, preset: str) -> None
     axes.set_title(printable(title).replace("$", r"\$"), fontsize=10)
     if len(np.unique(scores.time_s)) > 1:
         axes.set_xlim(scores.time_s[0], scores.time_s[-1])
-    temporary = path.with_name(f".part-{os.getpid()}.png")
-    try:
-        figure.savefig(temporary, dpi=100)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=100)

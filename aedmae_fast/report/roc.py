@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from sklearn.metrics import roc_curve
 
 from aedmae_fast.evaluation.auc import ScoredClip, micro_auc
 from aedmae_fast.evaluation.rbdc_tbdc import Curves
+from aedmae_fast.files import replacing
 from aedmae_fast.report.console import printable
 
 __all__ = ["plot_clip", "plot_detection", "plot_roc"]
@@ -80,9 +80,5 @@ def _plain(text: str) -> str:
 def _save(figure: Any, axes: Any, path: Path, title: str) -> None:
     axes.set_title(_plain(title), fontsize=10)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".part-{os.getpid()}.png")
-    try:
-        figure.savefig(temporary, dpi=100)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=100)

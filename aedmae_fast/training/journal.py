@@ -6,9 +6,7 @@ CSV and curves are written anew from the whole history each time, so that a resu
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from aedmae_fast.files import replacing
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.ops.discrepancy_map import unpatchify
 from aedmae_fast.training.data import Batch
@@ -62,7 +61,7 @@ class Journal:
         folder.mkdir(exist_ok=True)
         path = folder / f"{len(history):04}-{history[-1]['phase']}-{history[-1]['epoch']:04}.png"
         image = draw_samples(model, batch)
-        with _replacing(path) as part:
+        with replacing(path) as part:
             Image.fromarray(image[..., ::-1]).save(part)
         if self._board is not None:
             self._board.add_image("samples", image[..., ::-1].copy(), len(history), dataformats="HWC")
@@ -74,7 +73,7 @@ class Journal:
 
 
 def write_csv(history: History, path: Path) -> None:
-    with _replacing(path) as part, part.open("w", newline="") as file:
+    with replacing(path) as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="")
         writer.writeheader()
         writer.writerows(history)
@@ -93,7 +92,7 @@ def plot_losses(history: History, path: Path) -> None:
                 axes.plot([row["epoch"] for row in rows], [row[name] for row in rows], label=name)
         axes.set(title=phase, xlabel="epoch", ylabel="loss", yscale="log")
         axes.legend()
-    with _replacing(path) as part:
+    with replacing(path) as part:
         figure.savefig(part, dpi=100)
 
 
@@ -127,14 +126,3 @@ def draw_samples(model: AedMae, batch: Batch) -> Bytes:
 
 def _grey(image: torch.Tensor) -> torch.Tensor:
     return image[..., None].expand(-1, -1, -1, 3)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary path, which takes the final name if the context ends well."""
-    part = path.with_name(f".part-{os.getpid()}-{path.name}")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -5,7 +5,6 @@ No generator's state is in it: order, samples, masks and dropout follow from the
 
 from __future__ import annotations
 
-import os
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from aedmae_fast.files import replacing
 
 FORMAT = "aedmae_fast training 1"
 
@@ -35,12 +36,8 @@ class State:
 
 
 def save_state(state: State, path: Path) -> None:
-    part = path.with_name(f".part-{os.getpid()}-{path.name}")
-    try:
+    with replacing(path) as part:
         torch.save({"format": FORMAT, **vars(state)}, part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def load_state(path: Path, identity: dict[str, Any]) -> State:

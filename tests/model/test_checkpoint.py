@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from aedmae_fast.config import CONFIGS
-from aedmae_fast.model.checkpoint import FORMAT, CheckpointError, load_model, save_model
+from aedmae_fast.model.checkpoint import FORMAT, CheckpointError, bundled_names, load_model, save_model
 from aedmae_fast.model.network import AedMae
 from tests.conftest import TINY
 
@@ -35,8 +35,17 @@ def test_round_trip(tiny_model: AedMae, saved: Path) -> None:
 
 
 def test_half_precision_storage_is_read_as_float32(tiny_model: AedMae, tmp_path: Path) -> None:
-    save_model(tiny_model.half(), tmp_path / "half.safetensors")
-    assert load_model(tmp_path / "half.safetensors").cls_token.dtype == torch.float32
+    save_model(tiny_model, tmp_path / "half.safetensors", dtype=torch.float16)
+    save_model(tiny_model, tmp_path / "full.safetensors")
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.7 * (tmp_path / "full.safetensors").stat().st_size
+    for key, tensor in load_model(tmp_path / "half.safetensors").state_dict().items():
+        assert tensor.dtype == tiny_model.state_dict()[key].dtype
+        torch.testing.assert_close(tensor, tiny_model.state_dict()[key], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", bundled_names())
+def test_bundled_weights(name: str) -> None:
+    assert load_model(name).class_head is not None
 
 
 @pytest.mark.parametrize("name", sorted(CONFIGS))
