@@ -13,6 +13,7 @@ import torch
 from aedmae_fast.config import ModelConfig
 from aedmae_fast.model.network import AedMae
 
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS refuses to be deterministic
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Everything that only a GPU can show, in parts of under 10 minutes each; results in one folder.
+#
+#     benchmarks/gpu_check.sh probe|build|tests|sanitizer|fps|train|all [RESULTS]
+#
+# Works without a network: wheels are taken from $WHEELS (default: ./wheels) where that folder exists, and an unpacked
+# DALI from $DALI (a folder for PYTHONPATH). torch itself must be installed. Not run on a GPU so far.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+part=${1:-all}
+results=$(mkdir -p "${2:-gpu_results}" && cd "${2:-gpu_results}" && pwd)
+wheels=${WHEELS:-wheels}
+[ -z "${DALI:-}" ] || export PYTHONPATH="$DALI${PYTHONPATH:+:$PYTHONPATH}"
+
+probe() {
+  nvidia-smi
+  nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.mem --format=csv > "$results/gpu.csv"
+  ldconfig -p | grep -E 'libnvcuvid|libcuda\.so' || echo "no NVDEC library in the linker's cache"
+  python3 - <<'PY'
+import torch
+print("torch", torch.__version__, "CUDA", torch.version.cuda, torch.cuda.get_device_name(), torch.cuda.get_device_capability())
+try:
+    import nvidia.dali as dali
+    import nvidia.dali.backend as backend
+    print("DALI", dali.__version__, "devices", backend.GetCUDADeviceCount())
+except ImportError as error:
+    print("no DALI:", error)
+PY
+  python3 - <<'PY' || echo "DALI did not decode an H.264 clip on the GPU"
+from pathlib import Path
+from nvidia.dali import fn, pipeline_def, types
+
+@pipeline_def(batch_size=1, num_threads=2, device_id=0)
+def one(path):
+    return fn.experimental.readers.video(
+        device="gpu", filenames=[path], sequence_length=64, step=64, pad_mode="constant", image_type=types.YCbCr
+    )
+
+pipeline = one(str(next(Path("examples/scene/test").glob("*.mp4"))))
+pipeline.build()
+print("DALI decoded", pipeline.run()[0].shape())
+PY
+}
+
+build() {
+  local source=()
+  [ -d "$wheels" ] && source=(--no-index --find-links "$wheels")
+  AEDMAE_CUDA=1 pip install --no-build-isolation "${source[@]}" -e '.[test]'
+  python3 -m aedmae_fast.env | tee "$results/env.txt"
+}
+
+tests() {
+  FAIL_WITHOUT_CUDA=1 pytest -q --junitxml "$results/tests.xml"
+}
+
+sanitizer() {
+  compute-sanitizer --tool memcheck --error-exitcode 1 \
+    python3 -m pytest -q -m needs_cuda tests/ops 2>&1 | tee "$results/sanitizer.txt"
+}
+
+fps() {
+  for precision in fp32 bf16; do
+    python3 benchmarks/fps.py --device cuda --precision "$precision" --clips 8 --frames 250 \
+      --json "$results/fps-$precision.json"
+  done
+}
+
+train() {
+  python3 -m aedmae_fast.train --data examples/scene --layout clips --out "$results/scene" --config shanghaitech \
+    --height 64 --width 96 --patch 8 --teacher-epochs 24 --student-epochs 3 --batch-size 16 --lr 1e-3 \
+    --schedule cosine --warmup-epochs 1 --optimizer adamw --anomaly-share 0.75 --normal-share 0.75 --clip-norm 1
+  python3 -m aedmae_fast.evaluate --data examples/scene --layout clips \
+    --checkpoint "$results/scene/model.safetensors" --json "$results/scene.json"
+}
+
+case $part in
+  probe | build | tests | sanitizer | fps | train) "$part" 2>&1 | tee "$results/$part.log" ;;
+  all) for each in probe build tests sanitizer fps train; do "$0" "$each" "$results"; done ;;
+  *) echo "unknown part: $part" >&2; exit 2 ;;
+esac
