@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import fcntl
 import json
 import os
+import pty
+import re
 import resource
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -280,7 +286,26 @@ def test_a_missing_file_among_good_ones(score: Run, videos: Path, tmp_path: Path
     assert (tmp_path / "scores" / "one.mp4.csv").is_file()
 
 
-# ---- killed, interrupted, out of space: in a process of its own ----
+# ---- on a terminal, killed, interrupted, out of space: in a process of its own ----
+
+
+def test_progress_bar_on_a_terminal(checkpoint: Path, tmp_path: Path) -> None:
+    """Files, frames, frames/s and the time left, on one line that is redrawn."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    write_clip(folder / "0.mp4", frames=120)
+    screen, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    with subprocess.Popen(command(checkpoint, folder, tmp_path / "out"), stderr=terminal) as process:
+        os.close(terminal)
+        shown = b""
+        with contextlib.suppress(OSError):  # the terminal is gone when the process ends
+            while part := os.read(screen, 4096):
+                shown += part
+    os.close(screen)
+    assert process.returncode == OK
+    lines = shown.decode().replace("\r", "\n").splitlines()
+    assert any(re.search(r"\d+%.*\| \d+/120 \[\d\d:\d\d<.*frames/s, files=0/1\]", line) for line in lines), lines
 
 
 def command(checkpoint: Path, folder: Path, out: Path) -> list[str]:
