@@ -25,6 +25,7 @@ import torch
 
 from aedmae_fast.model.checkpoint import save_model
 from aedmae_fast.model.network import AedMae
+from aedmae_fast.ops import native
 from aedmae_fast.report.console import printable
 from aedmae_fast.score import INTERRUPTED, OK, SOME_NOT_OK, USAGE, main
 from tests.clips import cut, damage_packets, write_clip
@@ -207,6 +208,18 @@ def test_an_out_that_cannot_be_written(score: Run, videos: Path, tmp_path: Path)
     code, _, err = score("--dir", videos, "--out", videos / "one.mp4" / "scores")
     assert code == USAGE
     assert "cannot write here (Not a directory)" in err
+
+
+def test_kernels_that_were_never_built(score: Run, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    native.cpu.cache_clear()
+    monkeypatch.setitem(sys.modules, "aedmae_fast._cpu", None)
+    try:
+        code, _, err = score("--dir", videos)
+    finally:
+        native.cpu.cache_clear()
+    assert code == USAGE
+    assert err.count("\n") == 1
+    assert "build them with `pip install -e .`" in err
 
 
 def test_nan_in_the_weights(score: Run, videos: Path, tiny_model: AedMae, tmp_path: Path) -> None:

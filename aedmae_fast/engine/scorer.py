@@ -22,6 +22,7 @@ from aedmae_fast.engine.runner import FrameTerms, Runner
 from aedmae_fast.engine.stream import FrameStream
 from aedmae_fast.model.checkpoint import load_model
 from aedmae_fast.model.network import AedMae
+from aedmae_fast.ops import native
 from aedmae_fast.video import Decoder, VideoInfo, open_video
 
 Batch = list[tuple[int, Window]]  # with each window, the index of its clip
@@ -51,6 +52,7 @@ class Scorer:
 
     Raises:
         ChoiceError: a choice that cannot be had here (a ValueError).
+        ImportError: the compiled CPU kernels were never built.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Scorer:
         stride: int = 1,
         smoothing: bool = True,
     ) -> None:
+        native.cpu()  # where the kernels were never built: one error here, not one for every file
         if stride < 1:
             raise choose.ChoiceError(f"stride: expected a whole number from 1, found {stride}")
         self.config = model.config
