@@ -48,8 +48,8 @@ def choose_precision(wish: str, device: str) -> Choice:
     if wish != "auto":
         raise ChoiceError(f"precision: expected auto, fp32 or bf16, found {wish!r}")
     if torch.device(device).type == "cpu":
-        # Measured on AVX512_BF16: 1.25 times as fast with patch 16, 0.7 times with patch 8 (attention loses in bf16).
-        return Choice("fp32", "on CPUs PyTorch's bf16 is not reliably faster")
+        # benchmarks/threads.py on AVX512_BF16: bf16 is 1.11 (patch 16) and 1.14 (patch 8) times as fast.
+        return Choice("fp32", "bf16 gains little on CPUs in plain PyTorch")
     if torch.cuda.is_bf16_supported(including_emulation=False):
         return Choice("bf16", "the GPU computes in bf16")
     return Choice("fp32", "the GPU has no bf16 arithmetic")

@@ -3,8 +3,8 @@
 Computes in micro-batches of one fixed size, because a library's matrix product may round differently for another batch
 size: so a frame's terms depend on its window alone. On a CPU that is one frame at a time, one frame per thread, with
 single-threaded operations: no barrier inside a frame, so that a core that is busy elsewhere slows down one frame and
-not all (measured beside one busy process: 1.1 to 38 times as fast as two threads on the same frame), and the same bits
-whatever the number of cores.
+not all (benchmarks/threads.py: 1.2 to 2.2 times as fast as two threads on the same frame), and the same bits whatever
+the number of cores.
 """
 
 from __future__ import annotations
