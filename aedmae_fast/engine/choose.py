@@ -38,7 +38,7 @@ def choose_device(wish: str) -> Choice:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
             raise ChoiceError(f"device: {wish!r} asked for, but torch sees {count} CUDA devices; use --device cpu")
-    return Choice(str(device), "asked for")
+    return Choice("cpu" if device.type == "cpu" else str(device), "asked for")  # the CPU has no index
 
 
 def choose_precision(wish: str, device: str) -> Choice:

@@ -9,6 +9,7 @@ the number of cores.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -38,20 +39,17 @@ class Runner:
     """Holds the network on its device in its precision.
 
     Args:
-        model: a network in float32; it is copied where device or precision differ.
+        model: a network in float32; it is copied and stays as it is.
         precision: ``fp32`` or ``bf16`` (weights and activations; errors and sums are float32 in both).
         threads: on a CPU, frames computed at the same time. Sets torch to one thread an operation.
     """
 
     def __init__(self, model: AedMae, preset: ScoringPreset, device: str, precision: str, threads: int) -> None:
         self.device = torch.device(device)
-        self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-        config = model.config
-        self._model = AedMae(config)
-        self._model.load_state_dict(model.state_dict())
-        self._model.to(self.device, self._dtype).eval()
+        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+        self._model = copy.deepcopy(model).to(self.device, dtype).eval()
         self._preset = preset
-        self._masks = mask_bank(config).to(self.device)  # [K, L]
+        self._masks = mask_bank(model.config).to(self.device)  # [K, L]
         self._size = MICRO_BATCH[self.device.type]
         self._map: Callable[..., Iterable[list[FrameTerms]]] = lambda compute, parts: [compute(p) for p in parts]
         if self.device.type == "cpu":

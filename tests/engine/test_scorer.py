@@ -324,6 +324,17 @@ def test_choices_that_cannot_be_had(tiny_model: AedMae, setting: dict[str, str],
         Scorer(tiny_model, **setting)  # type: ignore[arg-type]
 
 
+def test_the_cpu_has_no_index(tiny_model: AedMae) -> None:
+    assert Scorer(tiny_model, device="cpu:0").choices["device"].value == "cpu"
+
+
+def test_a_scorer_leaves_the_callers_model_and_random_numbers_alone(tiny_model: AedMae) -> None:
+    before, state = tiny_model.norm.weight.dtype, torch.get_rng_state()
+    Scorer(tiny_model, precision="bf16").score_frames(pixels(2))
+    assert tiny_model.norm.weight.dtype == before
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_choices_say_why(tiny_model: AedMae) -> None:
     choices = Scorer(tiny_model).choices
     assert choices["preset"].value == "paper"
