@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from aedmae_fast.config import ScoringPreset
+from aedmae_fast.config import TARGET_CHANNELS, ScoringPreset
 from aedmae_fast.engine.ring import Window
 from aedmae_fast.model.masks import mask_bank
 from aedmae_fast.model.network import AedMae
@@ -71,22 +71,26 @@ class Runner:
         padded = [*windows, *[windows[-1]] * (self._size - len(windows))]
         frames = torch.stack([torch.stack(w.frames) for w in padded])  # [b, 3, H, W, 3]
         masks = self._masks[[w.frame % len(self._masks) for w in padded]]  # [b, L]
-        output = self._model(frames, masks)
-        p = self._preset
-        error, gap = discrepancy_map(
-            output.teacher, output.student, frames[:, 1], self._model.config.patch, p.error, p.channels
-        )  # [b, H, W]
-        if output.class_logit is None:
-            prob = error.new_full((len(error),), torch.nan)
-        else:
-            prob = output.class_logit.float().sigmoid()
-        maps = self._maps(error, gap, prob) if p.pool == "max" else None
-        columns = torch.stack([error.mean((1, 2)), gap.mean((1, 2)), prob], dim=1).tolist()  # one copy to the host
-        return [FrameTerms(e, g, c, maps[i] if maps else None) for i, (e, g, c) in enumerate(columns[: len(windows)])]
+        m, p = self._model, self._preset
+        latent = m.encode(frames, masks)
+        teacher, student = m.hidden(latent, masks)
+        share = 1.0 if p.channels == "sum" else 1 / TARGET_CHANNELS
+        weights = (share * p.teacher_weight, share * p.teacher_weight, share * p.gap_weight)
+        heads = (m.decoder_pred.weight, m.decoder_pred.bias, m.decoder_student_pred.weight, m.decoder_student_pred.bias)
+        maps, means = discrepancy_map(teacher, student, *heads, frames[:, 1], m.config.patch, p.error, weights)
+        error, gap = share * means[:, :2].sum(1), share * means[:, 2]  # [b]
+        prob = error.new_full(error.shape, torch.nan)
+        if m.class_head is not None:
+            prob = m.class_head(latent[:, 0]).squeeze(1).float().sigmoid()
+        columns = torch.stack([error, gap, prob], dim=1).tolist()  # one copy to the host
+        filtered: Sequence[Tensor | None] = [None] * len(columns)
+        if p.pool == "max":
+            filtered = self._filtered(maps, prob)
+        return [FrameTerms(e, g, c, filtered[i]) for i, (e, g, c) in enumerate(columns[: len(windows)])]
 
-    def _maps(self, error: Tensor, gap: Tensor, prob: Tensor) -> list[Tensor]:
+    def _filtered(self, maps: Tensor, prob: Tensor) -> list[Tensor]:
+        """Eq. 6 with the class probability, after the filter's spatial part."""
         p = self._preset
-        combined = p.teacher_weight * error + p.gap_weight * gap
         if p.class_weight:
-            combined = combined + p.class_weight * prob[:, None, None]
-        return [mean_filter(m, p.map_filter[1:]) for m in combined]
+            maps = maps + p.class_weight * prob[:, None, None]
+        return [mean_filter(m, p.map_filter[1:]) for m in maps]

@@ -168,6 +168,11 @@ class AedMae(nn.Module):
         return self.norm(x)
 
     def decode(self, latent: Tensor, ids_shuffle: Tensor) -> tuple[Tensor, Tensor]:  # -> 2 x [B, L, 4*d*d]
+        teacher, student = self.hidden(latent, ids_shuffle)
+        return self.decoder_pred(teacher), self.decoder_student_pred(student)
+
+    def hidden(self, latent: Tensor, ids_shuffle: Tensor) -> tuple[Tensor, Tensor]:  # -> 2 x [B, L, C]
+        """What the teacher's and the student's head see: the decoders' last states after their norms, no [CLS]."""
         grid = self.config.grid
         x = self.decoder_embed(latent)  # [B, 1+V, C]
         masked = self.mask_token.expand(len(x), self.config.tokens - self.config.kept, -1)
@@ -178,9 +183,8 @@ class AedMae(nn.Module):
         x = shared
         for block in self.decoder_blocks[1:]:
             x = block(x, grid)
-        teacher = self.decoder_pred(self.decoder_norm(x))[:, 1:]
-        x = self.decoder_student_block(shared, grid)
-        student = self.decoder_student_pred(self.decoder_student_norm(x))[:, 1:]
+        teacher = self.decoder_norm(x)[:, 1:]
+        student = self.decoder_student_norm(self.decoder_student_block(shared, grid))[:, 1:]
         return teacher, student
 
     def student_parameters(self) -> list[nn.Parameter]:

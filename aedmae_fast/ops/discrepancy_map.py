@@ -1,9 +1,14 @@
-"""discrepancy_map: the teacher's error and the teacher-student gap at every pixel, two of the terms of Eq. 6.
+"""discrepancy_map: teacher error and teacher-student gap at every pixel, two of the terms of Eq. 6, from hidden states.
 
-    error = |x - x^|^p      gap = |x^ - x~|^p      p = 1 (L1) or 2 (L2), reduced over the 4 channels
+    x^ = teacher @ teacher_weight^T + teacher_bias        x~ = student @ student_weight^T + student_bias
+    colour   = sum over B, G, R of |x - x^|^p
+    abnormal = |-1 - x^_4|^p
+    gap      = sum over the 4 channels of |x^ - x~|^p     p = 1 (L1) or 2 (L2)
+    map      = weights . (colour, abnormal, gap)
 
-x is the frame as ``(pixels - 127.5) / 127.5`` with a 4th channel of -1: the anomaly map of a normal frame. So a pixel
-that the teacher paints as abnormal counts as an error.
+x is the frame as ``(pixels - 127.5) / 127.5``; its 4th channel is -1, the anomaly map of a normal frame: a pixel that
+the teacher paints as abnormal counts as an error. The teacher's error is ``colour + abnormal``. The predictions x^ and
+x~ (6.5 MB a frame) exist in the plain version only.
 """
 
 from __future__ import annotations
@@ -11,7 +16,12 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from aedmae_fast.ops.library import register
+
+__all__ = ["discrepancy_map"]
 
 NORMAL = -1.0  # the anomaly map of a normal frame, in the units of normalised pixels
 
@@ -19,55 +29,73 @@ NORMAL = -1.0  # the anomaly map of a normal frame, in the units of normalised p
 def discrepancy_map(
     teacher: Tensor,
     student: Tensor,
+    teacher_weight: Tensor,
+    teacher_bias: Tensor,
+    student_weight: Tensor,
+    student_bias: Tensor,
     frames: Tensor,
     patch: int,
     error: Literal["L1", "L2"] = "L2",
-    channels: Literal["sum", "mean"] = "sum",
+    weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> tuple[Tensor, Tensor]:
-    """Per-pixel teacher error and teacher-student gap.
+    """Per-pixel map of the weighted terms, and each term's mean over a frame.
 
     Args:
-        teacher: float [B, L, 4*patch*patch], predictions, a token's values ordered (row, column, channel).
-        student: float [B, L, 4*patch*patch].
+        teacher, student: float32 or bfloat16 [B, L, C], the decoders' last hidden states after their norms, without
+            [CLS]; rows may be strided.
+        teacher_weight, student_weight: [4*patch*patch, C], the heads; a token's values are ordered (row, column,
+            channel). Of the hidden states' dtype.
+        teacher_bias, student_bias: [4*patch*patch].
         frames: uint8 [B, H, W, 3] BGR, the frames predicted.
         patch: side of the patches in pixels.
         error: L1 or squared (L2) difference.
-        channels: how the 4 channels are reduced.
+        weights: of colour error, abnormality and gap in the map.
 
     Returns:
-        Two float32 [B, H, W], in units of the normalised pixels (a full swing from black to white is 2).
+        float32 [B, H, W], and float32 [B, 3]: the means over the pixels of colour error, abnormality and gap, each
+        unweighted. Units are those of normalised pixels (a full swing from black to white is 2), to the power p.
 
     Raises:
-        TypeError: ``frames`` is not uint8, or the predictions are not floating point.
-        ValueError: shapes that do not fit.
+        TypeError: a wrong dtype.
+        ValueError: shapes or devices that do not fit, or an unknown ``error``.
     """
-    if frames.dtype != torch.uint8:
-        raise TypeError(f"frames: expected uint8, found {frames.dtype}")
-    if frames.ndim != 4 or frames.shape[3] != 3 or frames.shape[1] % patch or frames.shape[2] % patch:
-        raise ValueError(f"frames: expected [B, H, W, 3] in whole patches of {patch}, found {tuple(frames.shape)}")
-    b, h, w, _ = frames.shape
-    expected = (b, h // patch * (w // patch), 4 * patch * patch)
-    for name, prediction in (("teacher", teacher), ("student", student)):
-        if not prediction.is_floating_point():
-            raise TypeError(f"{name}: expected floating point, found {prediction.dtype}")
-        if prediction.shape != expected:
-            raise ValueError(f"{name}: expected {expected}, found {tuple(prediction.shape)}")
-    target = patchify(frames.float().sub_(127.5).div_(127.5), patch)  # [B, L, d*d, 3]
-    predicted = teacher.float().unflatten(2, (-1, 4))  # [B, L, d*d, 4]
-    distilled = student.float().unflatten(2, (-1, 4))
+    _check(teacher, student, teacher_weight, teacher_bias, student_weight, student_bias, frames, patch, error)
+    return torch.ops.aedmae.discrepancy_map(
+        teacher, student, teacher_weight, teacher_bias, student_weight, student_bias, frames, patch, error, weights
+    )
+
+
+def discrepancy_map_reference(
+    teacher: Tensor,
+    student: Tensor,
+    teacher_weight: Tensor,
+    teacher_bias: Tensor,
+    student_weight: Tensor,
+    student_bias: Tensor,
+    frames: Tensor,
+    patch: int,
+    error: str = "L2",
+    weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> tuple[Tensor, Tensor]:
+    """:func:`discrepancy_map` in plain PyTorch: the executable specification. In float64 where the states are."""
+    dtype = torch.float64 if teacher.dtype == torch.float64 else torch.float32
+    predicted = F.linear(teacher, teacher_weight, teacher_bias).to(dtype).unflatten(2, (-1, 4))  # [B, L, d*d, 4]
+    distilled = F.linear(student, student_weight, student_bias).to(dtype).unflatten(2, (-1, 4))
+    target = patchify(frames.to(dtype).sub_(127.5).div_(127.5), patch)  # [B, L, d*d, 3]
     colour = _distance(target, predicted[..., :3], error).sum(-1)
-    abnormal = _distance(torch.tensor(NORMAL, device=frames.device), predicted[..., 3], error)
+    abnormal = _distance(torch.tensor(NORMAL, dtype=dtype, device=frames.device), predicted[..., 3], error)
     gap = _distance(predicted, distilled, error).sum(-1)  # [B, L, d*d]
-    share = 1.0 if channels == "sum" else 0.25
-    error_map = unpatchify((colour + abnormal) * share, (h, w), patch)  # [B, H, W, 1]
-    gap_map = unpatchify(gap * share, (h, w), patch)
-    return error_map[..., 0], gap_map[..., 0]
+    combined = weights[0] * colour + weights[1] * abnormal + weights[2] * gap
+    size = frames.shape[1], frames.shape[2]
+    means = torch.stack([term.mean((1, 2)) for term in (colour, abnormal, gap)], dim=1)
+    return unpatchify(combined, size, patch)[..., 0], means
 
 
 def patchify(image: Tensor, patch: int) -> Tensor:
     """[B, H, W, C] -> [B, L, patch*patch, C], rows first among the patches and within each."""
     b, h, w, c = image.shape
-    return image.reshape(b, h // patch, patch, w // patch, patch, c).transpose(2, 3).reshape(b, -1, patch * patch, c)
+    x = image.reshape(b, h // patch, patch, w // patch, patch, c).transpose(2, 3)
+    return x.reshape(b, h // patch * (w // patch), patch * patch, c)
 
 
 def unpatchify(tokens: Tensor, size: tuple[int, int], patch: int) -> Tensor:
@@ -75,8 +103,71 @@ def unpatchify(tokens: Tensor, size: tuple[int, int], patch: int) -> Tensor:
     h, w = size
     channels = tokens.shape[2] // patch**2
     x = tokens.reshape(len(tokens), h // patch, w // patch, patch, patch, channels)
-    return x.transpose(2, 3).reshape(-1, h, w, channels)
+    return x.transpose(2, 3).reshape(len(tokens), h, w, channels)
 
 
 def _distance(a: Tensor, b: Tensor, error: str) -> Tensor:
     return (a - b).abs() if error == "L1" else (a - b).square()
+
+
+def _check(
+    teacher: Tensor,
+    student: Tensor,
+    teacher_weight: Tensor,
+    teacher_bias: Tensor,
+    student_weight: Tensor,
+    student_bias: Tensor,
+    frames: Tensor,
+    patch: int,
+    error: str,
+) -> None:
+    if frames.dtype != torch.uint8:
+        raise TypeError(f"frames: expected uint8, found {frames.dtype}")
+    if not teacher.is_floating_point():
+        raise TypeError(f"teacher: expected floating point, found {teacher.dtype}")
+    if frames.ndim != 4 or frames.shape[3] != 3 or patch < 1 or frames.shape[1] % patch or frames.shape[2] % patch:
+        raise ValueError(f"frames: expected [B, H, W, 3] in whole patches of {patch}, found {tuple(frames.shape)}")
+    b, h, w, _ = frames.shape
+    c, values = teacher.shape[-1], 4 * patch * patch
+    for name, x, shape in (
+        ("teacher", teacher, (b, h // patch * (w // patch), c)),
+        ("student", student, (b, h // patch * (w // patch), c)),
+        ("teacher_weight", teacher_weight, (values, c)),
+        ("teacher_bias", teacher_bias, (values,)),
+        ("student_weight", student_weight, (values, c)),
+        ("student_bias", student_bias, (values,)),
+    ):
+        if x.dtype != teacher.dtype:
+            raise TypeError(f"{name}: expected {teacher.dtype} as teacher, found {x.dtype}")
+        if x.shape != shape or x.device != frames.device:
+            raise ValueError(f"{name}: expected {shape} on {frames.device}, found {tuple(x.shape)} on {x.device}")
+    if error not in ("L1", "L2"):
+        raise ValueError(f"error: expected 'L1' or 'L2', found {error!r}")
+
+
+def _fake(
+    teacher: Tensor,
+    student: Tensor,
+    teacher_weight: Tensor,
+    teacher_bias: Tensor,
+    student_weight: Tensor,
+    student_bias: Tensor,
+    frames: Tensor,
+    patch: int,
+    error: str = "L2",
+    weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> tuple[Tensor, Tensor]:
+    b, h, w, _ = frames.shape
+    dtype = torch.float64 if teacher.dtype == torch.float64 else torch.float32
+    return teacher.new_empty((b, h, w), dtype=dtype), teacher.new_empty((b, 3), dtype=dtype)
+
+
+register(
+    "discrepancy_map(Tensor teacher, Tensor student, Tensor teacher_weight, Tensor teacher_bias,"
+    ' Tensor student_weight, Tensor student_bias, Tensor frames, int patch, str error="L2",'
+    " float[3] weights=[1.0, 1.0, 1.0]) -> (Tensor, Tensor)",
+    cpu=discrepancy_map_reference,
+    cuda=discrepancy_map_reference,
+    fake=_fake,
+    backends=lambda: {"cpu": "PyTorch", "cuda": "PyTorch"},
+)

@@ -17,7 +17,8 @@ from aedmae_fast.engine.postprocess import final_score
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.model.masks import mask_bank
 from aedmae_fast.model.network import AedMae
-from aedmae_fast.ops import discrepancy_map, frame_prep, smooth_max
+from aedmae_fast.ops import frame_prep, smooth_max
+from aedmae_fast.ops.discrepancy_map import unpatchify
 from aedmae_fast.video import Status
 from tests.clips import write_clip
 
@@ -58,7 +59,12 @@ def score_by_hand(model: AedMae, frames: np.ndarray, preset: str) -> dict[str, n
     with torch.inference_mode():
         out = model.double()(windows, masks)
     model.float()
-    error, gap = discrepancy_map(out.teacher, out.student, small, config.patch, p.error, p.channels)
+    reduce = torch.sum if p.channels == "sum" else torch.mean
+    power = 1 if p.error == "L1" else 2
+    teacher, student = (unpatchify(x, small.shape[1:3], config.patch) for x in (out.teacher, out.student))
+    target = torch.cat([(small.double() - 127.5) / 127.5, -torch.ones(*small.shape[:3], 1)], dim=3)  # [T, H, W, 4]
+    error = reduce((target - teacher).abs() ** power, dim=3)
+    gap = reduce((teacher - student).abs() ** power, dim=3)
     prob = out.class_logit.sigmoid()
     combined = p.teacher_weight * error + p.gap_weight * gap + p.class_weight * prob[:, None, None]
     raw = smooth_max(combined.float(), p.map_filter) if p.pool == "max" else combined.mean((1, 2))

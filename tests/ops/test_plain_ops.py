@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from aedmae_fast.ops import discrepancy_map, motion_gradient, patch_weights, smooth_max
+from aedmae_fast.ops import discrepancy_map, motion_gradient, motion_weights, patch_weights, smooth_max
 
 
 def random_bytes(*shape: int) -> torch.Tensor:
@@ -86,38 +86,69 @@ def test_patch_weights_refuses() -> None:
         patch_weights(random_bytes(1, 4, 4, 3), 4, random_bytes(1, 4, 5))
 
 
+def test_motion_weights_are_those_of_the_gradient() -> None:
+    frames = random_bytes(5, 6, 9, 3)
+    for kind in ("paper", "release"):
+        gradient = motion_gradient(frames, kind)  # type: ignore[arg-type]
+        expected = weights_by_hand(gradient.numpy(), 3, None)
+        np.testing.assert_allclose(motion_weights(frames, 3, kind), expected, rtol=1e-6)  # type: ignore[arg-type]
+
+
 # ---- discrepancy_map ----
 
 
-@pytest.mark.parametrize("channels", ["sum", "mean"])
+def heads(width: int, values: int) -> list[torch.Tensor]:
+    rng = np.random.default_rng(3)
+    shapes = (values, width), (values,), (values, width), (values,)
+    return [torch.from_numpy(rng.normal(size=shape)) for shape in shapes]
+
+
 @pytest.mark.parametrize("error", ["L1", "L2"])
-def test_discrepancy_map(error: str, channels: str) -> None:
-    d, (rows, columns) = 3, (2, 4)
+def test_discrepancy_map(error: str) -> None:
+    d, (rows, columns), width, weights = 3, (2, 4), 5, (0.4, 0.2, 0.3)
     rng = np.random.default_rng(1)
-    teacher, student = (rng.normal(size=(2, rows * columns, 4 * d * d)).astype(np.float32) for _ in range(2))
+    teacher, student = (rng.normal(size=(2, rows * columns, width)) for _ in range(2))
+    head = heads(width, 4 * d * d)
     frames = random_bytes(2, rows * d, columns * d, 3)
-    found = discrepancy_map(torch.from_numpy(teacher), torch.from_numpy(student), frames, d, error, channels)  # type: ignore[arg-type]
-    expected = np.zeros((2, 2, rows * d, columns * d))
+    found, means = discrepancy_map(
+        torch.from_numpy(teacher),
+        torch.from_numpy(student),
+        *head,
+        frames,
+        d,
+        error,  # type: ignore[arg-type]
+        weights,
+    )
+    tw, tb, sw, sb = (x.numpy() for x in head)
+    predicted, distilled = teacher @ tw.T + tb, student @ sw.T + sb
+    terms = np.zeros((3, 2, rows * d, columns * d))
     power = 1 if error == "L1" else 2
     for b, y, x, c in np.ndindex(2, rows * d, columns * d, 4):
         token, value = y // d * columns + x // d, ((y % d) * d + x % d) * 4 + c
         target = (int(frames[b, y, x, c]) - 127.5) / 127.5 if c < 3 else -1.0
-        t, s = float(teacher[b, token, value]), float(student[b, token, value])
-        expected[0, b, y, x] += abs(target - t) ** power
-        expected[1, b, y, x] += abs(t - s) ** power
-    np.testing.assert_allclose(torch.stack(found), expected / (4 if channels == "mean" else 1), rtol=1e-5)
+        t, s = predicted[b, token, value], distilled[b, token, value]
+        terms[0 if c < 3 else 1, b, y, x] += abs(target - t) ** power
+        terms[2, b, y, x] += abs(t - s) ** power
+    np.testing.assert_allclose(found, np.tensordot(weights, terms, 1), rtol=1e-10)
+    np.testing.assert_allclose(means, terms.mean(axis=(2, 3)).T, rtol=1e-10)
 
 
 def test_discrepancy_map_refuses() -> None:
-    prediction, frames = torch.zeros(1, 4, 16), random_bytes(1, 4, 4, 3)
+    states, frames, head = torch.zeros(1, 4, 5), random_bytes(1, 4, 4, 3), [x.float() for x in heads(5, 16)]
     with pytest.raises(TypeError, match="frames: expected uint8"):
-        discrepancy_map(prediction, prediction, frames.float(), 2)
+        discrepancy_map(states, states, *head, frames.float(), 2)
     with pytest.raises(ValueError, match="whole patches of 3"):
-        discrepancy_map(prediction, prediction, frames, 3)
+        discrepancy_map(states, states, *head, frames, 3)
     with pytest.raises(ValueError, match="student: expected"):
-        discrepancy_map(prediction, prediction[:, :3], frames, 2)
+        discrepancy_map(states, states[:, :3], *head, frames, 2)
     with pytest.raises(TypeError, match="teacher: expected floating point"):
-        discrepancy_map(prediction.int(), prediction, frames, 2)
+        discrepancy_map(states.int(), states, *head, frames, 2)
+    with pytest.raises(ValueError, match="teacher_weight: expected"):
+        discrepancy_map(states, states, head[0][:8], *head[1:], frames, 2)
+    with pytest.raises(TypeError, match=r"student_bias: expected torch\.float32"):
+        discrepancy_map(states, states, *head[:3], head[3].double(), frames, 2)
+    with pytest.raises(ValueError, match="error: expected"):
+        discrepancy_map(states, states, *head, frames, 2, "L3")  # type: ignore[arg-type]
 
 
 # ---- smooth_max ----

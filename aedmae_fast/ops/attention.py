@@ -1,0 +1,61 @@
+"""attention: softmax(scale * q k^T) v, without the matrix of scores in memory.
+
+The network's scale is that of the full width, ``C**-0.5``, not the head's.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from aedmae_fast.ops.library import register
+
+__all__ = ["attention"]
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    """Attention of every head, heads side by side in the result.
+
+    Args:
+        q, k, v: float32 or bfloat16 [B, heads, N, D]; strided, contiguous in the last dimension. N >= 1.
+        scale: factor of the scores.
+
+    Returns:
+        [B, N, heads * D] in the dtype of ``q``. Sums and the softmax are in float32 or better.
+
+    Raises:
+        TypeError: dtypes differ or are not floating point.
+        ValueError: shapes or devices that do not fit each other.
+    """
+    _check(q, k, v)
+    return torch.ops.aedmae.attention(q, k, v, scale)
+
+
+def attention_reference(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    """:func:`attention` in plain PyTorch: the executable specification."""
+    weights = (q @ k.transpose(2, 3) * scale).softmax(dim=-1)  # [B, heads, N, N]
+    return (weights @ v).transpose(1, 2).flatten(2)  # [B, N, heads*D]
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        if not x.is_floating_point() or x.dtype != q.dtype:
+            raise TypeError(f"{name}: expected {q.dtype if q.is_floating_point() else 'float32'}, found {x.dtype}")
+        if x.ndim != 4 or x.shape[2] < 1:
+            raise ValueError(f"{name}: expected [B, heads, N, D] with N >= 1, found {tuple(x.shape)}")
+        if x.shape != q.shape or x.device != q.device:
+            raise ValueError(f"{name}: expected {tuple(q.shape)} on {q.device}, found {tuple(x.shape)} on {x.device}")
+
+
+def _fake(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    b, heads, n, d = q.shape
+    return q.new_empty((b, n, heads * d))
+
+
+register(
+    "attention(Tensor q, Tensor k, Tensor v, float scale) -> Tensor",
+    cpu=attention_reference,
+    cuda=attention_reference,
+    fake=_fake,
+    backends=lambda: {"cpu": "PyTorch", "cuda": "PyTorch"},
+)

@@ -1,0 +1,129 @@
+"""dwconv_qkv: a block's queries, keys and values: LayerNorm, three depth-wise convolutions, three projections.
+
+    y = LayerNorm(x),    q, k, v = proj(conv(y))    for the tokens, as a grid, zeros around it
+                         q, k, v = proj(y)          for [CLS], which bypasses the convolutions
+
+BatchNorm is folded: into ``conv_weight`` (its scale) and ``conv_bias`` (its shift). [CLS] sees neither.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aedmae_fast.ops.library import register
+
+__all__ = ["dwconv_qkv"]
+
+EPS = 1e-6  # of LayerNorm
+
+
+def dwconv_qkv(
+    x: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    conv_weight: Tensor,
+    conv_bias: Tensor,
+    proj_weight: Tensor,
+    proj_bias: Tensor,
+    grid: tuple[int, int],
+) -> Tensor:
+    """Queries, keys and values of a block.
+
+    Args:
+        x: float32 or bfloat16 [B, 1+T, C], [CLS] first, contiguous. All else is of its dtype.
+        norm_weight, norm_bias: [C].
+        conv_weight: [3, 3, 3, C]: q, k, v; row; column; channel.
+        conv_bias: [3, C].
+        proj_weight: [3, C, C]: q, k, v; out; in.
+        proj_bias: [3, C].
+        grid: rows and columns of the tokens, whose product is T.
+
+    Returns:
+        [3, B, 1+T, C], contiguous, in the dtype of ``x``.
+
+    Raises:
+        TypeError: dtypes differ or are not floating point.
+        ValueError: shapes or devices that do not fit each other.
+    """
+    _check(x, norm_weight, norm_bias, conv_weight, conv_bias, proj_weight, proj_bias, *grid)
+    return torch.ops.aedmae.dwconv_qkv(x, norm_weight, norm_bias, conv_weight, conv_bias, proj_weight, proj_bias, *grid)
+
+
+def dwconv_qkv_reference(
+    x: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    conv_weight: Tensor,
+    conv_bias: Tensor,
+    proj_weight: Tensor,
+    proj_bias: Tensor,
+    height: int,
+    width: int,
+) -> Tensor:
+    """:func:`dwconv_qkv` in plain PyTorch: the executable specification."""
+    b, n, c = x.shape
+    y = F.layer_norm(x, (c,), norm_weight, norm_bias, EPS)
+    image = y[:, 1:].transpose(1, 2).unflatten(2, (height, width))  # [B, C, h, w]
+    kernels = conv_weight.permute(3, 0, 1, 2).reshape(3 * c, 1, 3, 3)  # the three of a channel side by side
+    conv = F.conv2d(image, kernels, conv_bias.t().flatten(), padding=1, groups=c)  # [B, C*3, h, w]
+    tokens = conv.reshape(b, c, 3, n - 1).permute(2, 0, 3, 1)  # [3, B, T, C]
+    tokens = torch.cat([y[None, :, :1].expand(3, -1, -1, -1), tokens], dim=2)  # [3, B, 1+T, C]
+    return tokens @ proj_weight.transpose(1, 2)[:, None] + proj_bias[:, None, None]
+
+
+def _check(
+    x: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    conv_weight: Tensor,
+    conv_bias: Tensor,
+    proj_weight: Tensor,
+    proj_bias: Tensor,
+    height: int,
+    width: int,
+) -> None:
+    if not x.is_floating_point():
+        raise TypeError(f"x: expected floating point, found {x.dtype}")
+    if x.ndim != 3 or x.shape[1] != 1 + height * width:
+        raise ValueError(
+            f"x: expected [B, {1 + height * width}, C] for a grid {height} x {width}, found {tuple(x.shape)}"
+        )
+    c = x.shape[2]
+    for name, value, shape in (
+        ("norm_weight", norm_weight, (c,)),
+        ("norm_bias", norm_bias, (c,)),
+        ("conv_weight", conv_weight, (3, 3, 3, c)),
+        ("conv_bias", conv_bias, (3, c)),
+        ("proj_weight", proj_weight, (3, c, c)),
+        ("proj_bias", proj_bias, (3, c)),
+    ):
+        if value.dtype != x.dtype:
+            raise TypeError(f"{name}: expected {x.dtype} as x, found {value.dtype}")
+        if value.shape != shape or value.device != x.device:
+            raise ValueError(f"{name}: expected {shape} on {x.device}, found {tuple(value.shape)} on {value.device}")
+
+
+def _fake(
+    x: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    conv_weight: Tensor,
+    conv_bias: Tensor,
+    proj_weight: Tensor,
+    proj_bias: Tensor,
+    height: int,
+    width: int,
+) -> Tensor:
+    return x.new_empty((3, *x.shape))
+
+
+register(
+    "dwconv_qkv(Tensor x, Tensor norm_weight, Tensor norm_bias, Tensor conv_weight, Tensor conv_bias,"
+    " Tensor proj_weight, Tensor proj_bias, SymInt height, SymInt width) -> Tensor",
+    cpu=dwconv_qkv_reference,
+    cuda=dwconv_qkv_reference,
+    fake=_fake,
+    backends=lambda: {"cpu": "PyTorch", "cuda": "PyTorch"},
+)

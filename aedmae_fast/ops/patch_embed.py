@@ -1,0 +1,133 @@
+"""patch_embed: frames of a ring -> the visible tokens of each window.
+
+    token = LayerNorm(weight @ pixels + bias)    of the visible patches only, pixels of t-3, t and t+3
+
+``weight`` and ``bias`` hold the normalisation ``(pixels - 127.5) / 127.5``: they are
+``w / 127.5`` and ``b - sum(w)`` of a layer that takes normalised pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aedmae_fast.ops.library import register
+
+__all__ = ["patch_embed"]
+
+EPS = 1e-6  # of LayerNorm
+
+
+def patch_embed(
+    frames: Tensor,
+    windows: Tensor,
+    ids_keep: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    patch: int,
+) -> Tensor:
+    """Visible tokens of B windows.
+
+    Args:
+        frames: uint8 [T, H, W, 3], contiguous: the ring of prepared frames, BGR. H and W are multiples of ``patch``.
+        windows: int64 [B, 3], indices into ``frames``: t-3, t, t+3. Not checked: what lies outside is undefined.
+        ids_keep: int64 [B, V], visible tokens in the order they are wanted, rows first. Not checked either.
+        weight: float32 or bfloat16 [C, 3*patch*patch*3]: out; frame, row, column, colour.
+        bias, norm_weight, norm_bias: [C], of the dtype of ``weight``.
+        patch: side of the patches in pixels.
+
+    Returns:
+        [B, V, C], contiguous, in the dtype of ``weight``.
+
+    Raises:
+        TypeError: a wrong dtype.
+        ValueError: shapes or devices that do not fit each other.
+    """
+    _check(frames, windows, ids_keep, weight, bias, norm_weight, norm_bias, patch)
+    return torch.ops.aedmae.patch_embed(frames, windows, ids_keep, weight, bias, norm_weight, norm_bias, patch)
+
+
+def patch_embed_reference(
+    frames: Tensor,
+    windows: Tensor,
+    ids_keep: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    patch: int,
+) -> Tensor:
+    """:func:`patch_embed` in plain PyTorch: the executable specification."""
+    t, h, w, c = frames.shape
+    rows, columns = h // patch, w // patch
+    patches = frames.reshape(t, rows, patch, columns, patch * c).transpose(2, 3)  # [T, rows, columns, d, d*3]
+    patches = patches.reshape(t, rows * columns, -1)  # [T, L, d*d*3]
+    seen = patches[windows[:, None], ids_keep[..., None]]  # [B, V, 3, d*d*3]
+    return F.layer_norm(
+        F.linear(seen.flatten(2).to(weight.dtype), weight, bias), (len(weight),), norm_weight, norm_bias, EPS
+    )
+
+
+def _check(
+    frames: Tensor,
+    windows: Tensor,
+    ids_keep: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    patch: int,
+) -> None:
+    if frames.dtype != torch.uint8:
+        raise TypeError(f"frames: expected uint8, found {frames.dtype}")
+    for name, index in (("windows", windows), ("ids_keep", ids_keep)):
+        if index.dtype != torch.int64:
+            raise TypeError(f"{name}: expected int64, found {index.dtype}")
+    if not weight.is_floating_point():
+        raise TypeError(f"weight: expected floating point, found {weight.dtype}")
+    if frames.ndim != 4 or frames.shape[3] != 3 or patch < 1 or frames.shape[1] % patch or frames.shape[2] % patch:
+        raise ValueError(f"frames: expected [T, H, W, 3] in whole patches of {patch}, found {tuple(frames.shape)}")
+    if windows.ndim != 2 or windows.shape[1] != 3:
+        raise ValueError(f"windows: expected [B, 3], found {tuple(windows.shape)}")
+    if ids_keep.ndim != 2 or len(ids_keep) != len(windows):
+        raise ValueError(f"ids_keep: expected [{len(windows)}, V], found {tuple(ids_keep.shape)}")
+    c = len(weight)
+    for name, value, shape in (
+        ("weight", weight, (c, 9 * patch * patch)),
+        ("bias", bias, (c,)),
+        ("norm_weight", norm_weight, (c,)),
+        ("norm_bias", norm_bias, (c,)),
+    ):
+        if value.dtype != weight.dtype:
+            raise TypeError(f"{name}: expected {weight.dtype} as weight, found {value.dtype}")
+        if value.shape != shape:
+            raise ValueError(f"{name}: expected {shape}, found {tuple(value.shape)}")
+    for name, value in (("windows", windows), ("ids_keep", ids_keep), ("weight", weight), ("bias", bias)):
+        if value.device != frames.device:
+            raise ValueError(f"{name}: expected on {frames.device} as frames, found on {value.device}")
+
+
+def _fake(
+    frames: Tensor,
+    windows: Tensor,
+    ids_keep: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    patch: int,
+) -> Tensor:
+    return weight.new_empty((*ids_keep.shape, len(weight)))
+
+
+register(
+    "patch_embed(Tensor frames, Tensor windows, Tensor ids_keep, Tensor weight, Tensor bias, Tensor norm_weight,"
+    " Tensor norm_bias, int patch) -> Tensor",
+    cpu=patch_embed_reference,
+    cuda=patch_embed_reference,
+    fake=_fake,
+    backends=lambda: {"cpu": "PyTorch", "cuda": "PyTorch"},
+)
