@@ -127,7 +127,7 @@ class Trainer:
                 group["lr"] = lr
             torch.manual_seed(self._dropout_seed(counted, i))
             with self._autocast():
-                output: Output = network(batch.windows, batch.ids_shuffle)
+                output: Output = network(batch.windows, batch.ids_shuffle, phase.student)
             losses = phase.losses(output, batch)
             optimizer.zero_grad(set_to_none=True)
             losses["total"].backward()

@@ -27,6 +27,11 @@ class Phase(Protocol):
     @property
     def epochs(self) -> int: ...
 
+    @property
+    def student(self) -> bool:
+        """Whether its losses need the student's prediction."""
+        ...
+
     def prepare(self, model: AedMae) -> list[nn.Parameter]:
         """Freeze what this phase does not train, set each module's mode; returns the parameters to train."""
         ...
@@ -41,6 +46,7 @@ class TeacherPhase:
     settings: TrainSettings
     patch: int
     name: str = "teacher"
+    student: bool = False
 
     @property
     def epochs(self) -> int:
@@ -73,6 +79,7 @@ class StudentPhase:
     patch: int
     kept: int
     name: str = "student"
+    student: bool = True
 
     @property
     def epochs(self) -> int:
@@ -85,6 +92,7 @@ class StudentPhase:
         return model.student_parameters()
 
     def losses(self, output: Output, batch: Batch) -> Losses:
+        assert output.student is not None
         student, teacher = output.student.float(), output.teacher.float()
         if self.settings.distillation == "release":
             return Losses(total=student_loss(student, teacher, batch.ids_shuffle, self.kept))

@@ -1,0 +1,167 @@
+"""Labelled clips from normal videos alone: a yardstick for settings, without a look at any test label.
+
+    python benchmarks/make_holdout.py --data DIR --layout clips|videos|ped|... --out HOLDOUT
+
+Every fourth training clip is held out. Into each of them an anomaly of every kind is pasted, three copies a clip: a
+runner, a cyclist on drawn wheels, a cart. They are made of things cut out of the held-out clips, follow a straight line
+for seconds, and are of other kinds than those that training pastes. The result has the layout ``clips``: the other
+clips in ``train`` (as links), the pasted ones in ``test`` (as folders of frames) with labels and masks. So the usual
+commands work on it:
+
+    python -m aedmae_fast.train    --data HOLDOUT --layout clips --out RUN ...
+    python -m aedmae_fast.evaluate --data HOLDOUT --layout clips --checkpoint RUN/model.safetensors --preset ...
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from aedmae_fast.evaluation.layouts import LAYOUTS, read_dataset
+from aedmae_fast.training.cache import load_clips
+from aedmae_fast.training.objects import Cutouts, cut_objects
+from aedmae_fast.training.things import Bytes, Floats, Thing, paste
+from aedmae_fast.video import open_video
+
+EVERY = 4  # one in so many training clips is held out
+SECONDS_LIKE = (30, 90)  # frames an anomaly is to be seen for
+FEWEST = 20  # frames it must be seen for
+GAIT = (0, 1, 2, 3, 4, 3, 2, 1)  # order in which a thing's five crops are shown, two frames each
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of anomaly."""
+
+    speed: tuple[float, float]  # multiples of the usual one
+    dress: Callable[[Bytes, np.random.Generator], Bytes]  # crops [5, h, w, 4] -> [5, h', w', 4], BGR and alpha
+
+
+def as_it_is(crops: Bytes, rng: np.random.Generator) -> Bytes:
+    return crops
+
+
+def on_wheels(crops: Bytes, rng: np.random.Generator) -> Bytes:
+    """Two rings below, a bar between them."""
+    _, h, w, _ = crops.shape
+    radius = max(2.0, 0.23 * h)
+    height, width = h + int(radius) + 2, int(max(w, 4.2 * radius)) + 4
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    axle = height - radius - 2
+    ring = np.zeros((height, width), np.float32)
+    for centre in (radius + 2, width - radius - 3):
+        distance = np.abs(np.hypot(y - axle, x - centre) - radius)
+        ring = np.maximum(ring, np.clip(1.2 - distance * 4 / radius, 0, 1))
+    bar = (np.abs(y - axle + 0.3 * radius) < 0.12 * radius) & (x > radius) & (x < width - radius)
+    return _in_front(crops, np.maximum(ring, bar), rng.uniform(20, 110), (0, (width - w) // 2))
+
+
+def in_a_cart(crops: Bytes, rng: np.random.Generator) -> Bytes:
+    """A box below, a roof on two posts, the thing inside."""
+    _, h, w, _ = crops.shape
+    height, width = round(1.2 * h), max(w + 4, round(rng.uniform(1.8, 2.6) * h))
+    box = np.zeros((height, width), np.float32)
+    post, roof = max(1, h // 12), max(1, h // 10)
+    box[round(0.5 * height) : -1, 1:-1] = 1
+    box[1 : 1 + roof, 1:-1] = 1
+    box[1:-1, 1 : 1 + post] = box[1:-1, -1 - post : -1] = 1
+    return _in_front(crops, box, rng.uniform(60, 220), (height - h - 1, width // 3))
+
+
+KINDS = {
+    "runner": Kind((1.8, 3.0), as_it_is),
+    "cyclist": Kind((1.8, 3.2), on_wheels),
+    "cart": Kind((1.3, 2.5), in_a_cart),
+}
+
+
+def _in_front(crops: Bytes, shape: Floats, grey: float, at: tuple[int, int]) -> Bytes:
+    """The crops, at (row, column) ``at``, before a grey shape [H, W] of 0..1."""
+    n, h, w, _ = crops.shape
+    out = np.zeros((n, *shape.shape, 4), np.float32)
+    out[..., :3], out[..., 3] = grey, shape
+    place = out[:, at[0] : at[0] + h, at[1] : at[1] + w]
+    front = crops[:, : place.shape[1], : place.shape[2]].astype(np.float32)
+    alpha = front[..., 3:] / 255
+    behind = place[..., 3:] * (1 - alpha)
+    total = alpha + behind
+    place[..., :3] = (front[..., :3] * alpha + place[..., :3] * behind) / np.maximum(total, 1e-3)
+    place[..., 3:] = total
+    out[..., 3] *= 255
+    return np.rint(out).clip(0, 255).astype(np.uint8)
+
+
+def anomalous(clip: Bytes, kind: Kind, cutouts: Cutouts, rng: np.random.Generator) -> tuple[Bytes, NDArray[np.bool_]]:
+    """A copy of a clip [T, H, W, 3] with one anomaly in it, and where it is [T, H, W]."""
+    things = [t for scene in cutouts.things for t in scene if np.hypot(*t.velocity) > 0.6 * cutouts.speed]
+    while True:  # until it stays in the picture for long enough
+        thing = things[rng.integers(len(things))]
+        velocity = thing.velocity / np.hypot(*thing.velocity) * cutouts.speed * rng.uniform(*kind.speed)
+        count = int(rng.integers(*SECONDS_LIKE))
+        start = int(rng.integers(5, max(6, len(clip) - FEWEST)))
+        frames = np.arange(start, min(start + count, len(clip)))
+        path = thing.centre + (frames - frames.mean())[:, None] * velocity
+        inside = ((path > 0) & (path < clip.shape[1:3])).all(axis=1)
+        if inside.sum() >= FEWEST:
+            break
+    frames, path = frames[inside], path[inside].astype(np.float32)
+    crops = kind.dress(thing.crops, rng)
+    gait = [GAIT[t // 2 % len(GAIT)] for t in frames]
+    size = rng.uniform(0.9, 1.15)
+    pasted = clip[frames]
+    paste(pasted, Thing(crops[gait], path), (size, size))
+    where = np.zeros(clip.shape[:3], np.bool_)
+    where[frames] = (pasted != clip[frames]).any(axis=-1)
+    result = clip.copy()
+    result[frames] = pasted
+    return result, where
+
+
+def write_clip(folder: Path, name: str, clip: Bytes, where: NDArray[np.bool_]) -> None:
+    """A folder of frames, labels and masks in the layout ``clips``."""
+    for part in (folder / name, folder / "labels", folder / "masks"):
+        part.mkdir(parents=True, exist_ok=True)
+    for t, frame in enumerate(clip):
+        Image.fromarray(frame[..., ::-1]).save(folder / name / f"{t:05}.png", compress_level=1)
+    labels = where.any(axis=(1, 2))
+    (folder / "labels" / f"{name}.txt").write_text("".join(f"{int(label)}\n" for label in labels))
+    np.savez_compressed(folder / "masks" / f"{name}.npz", bits=np.packbits(where, axis=-1), shape=np.array(where.shape))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data set; its test part is not read")
+    parser.add_argument("--layout", default="videos", choices=sorted(LAYOUTS))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    paths = read_dataset(options.data, options.layout).train
+    if len(paths) < EVERY:
+        parser.error(f"{options.data}: at least {EVERY} training clips are needed, found {len(paths)}")
+    out = paths[EVERY - 1 :: EVERY]
+    (options.out / "train").mkdir(parents=True)
+    for path in paths:
+        if path not in out:
+            (options.out / "train" / path.name).symlink_to(path.resolve())
+    with closing(open_video(min(out))) as video:
+        size = video.info.height, video.info.width
+    clips = load_clips(out, size, None)
+    cutouts = cut_objects(clips.frames, options.seed)
+    print(f"{len(paths) - len(out)} clips to train on, {len(out)} held out, {sum(map(len, cutouts.things))} things")
+    for index, (path, clip) in enumerate(zip(clips.paths, clips.frames, strict=True)):
+        for number, (name, kind) in enumerate(KINDS.items()):
+            rng = np.random.default_rng([options.seed, index, number])
+            pasted, where = anomalous(clip, kind, cutouts, rng)
+            write_clip(options.out / "test", f"{path.stem}-{name}", pasted, where)
+            print(f"test/{path.stem}-{name}: {int(where.any(axis=(1, 2)).sum())} of {len(clip)} frames are anomalous")
+
+
+if __name__ == "__main__":
+    main()
