@@ -32,7 +32,7 @@ inline void store_as(float* p, V a) {
   *reinterpret_cast<Unaligned*>(p) = a;
 }
 
-inline Floats all(float v) { return Floats{} + v; }
+inline Floats all(float v) { return v - Floats{}; }  // not v + 0: that is an addition, of -0.0
 
 // Calls body(x, V{}) so that every x in 0 .. n-1 is covered once or, where rows end, twice: body must not mind.
 template <class Body>

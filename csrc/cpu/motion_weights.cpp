@@ -65,12 +65,17 @@ void normalise(const std::vector<uint32_t>& motion, float* out) {
                                       : 1.0 / static_cast<double>(motion.size()));
 }
 
-// A frame's anomaly map beside its gradient. The map's strength, which is added wherever it is above 0, is at least any
-// gradient of the sample: so the peak of a patch with an anomaly is the strength plus the peak of the gradient under it.
+// A frame's anomaly map beside its gradient. The map's strength, which is added wherever the map is above 0, is at
+// least any gradient of the sample: the peak of a patch with an anomaly is the strength plus the peak beneath it.
 class Anomaly {
  public:
   Anomaly(const Frames& f, const AnomalyMaps& maps, int32_t patch)
-      : maps_(maps), patch_(patch), width_(f.width), channels_(f.channels), under_(f, patch), mask_(width_ * channels_) {
+      : maps_(maps),
+        patch_(patch),
+        width_(f.width),
+        channels_(f.channels),
+        under_(f, patch),
+        mask_(width_ * channels_) {
     const size_t patches = int64_t{f.height / patch} * (f.width / patch);
     touched_.resize(patches), peaks_.resize(patches);
   }
@@ -85,9 +90,13 @@ class Anomaly {
   void row(const MotionKernels& k, int64_t y, int32_t first, const uint8_t* gradient) {
     const uint8_t* const map = frame_ + y * maps_.row_stride;
     if (!std::any_of(map, map + width_, [](uint8_t v) { return v != 0; })) return;
-    for (int32_t x = 0; x < width_; ++x) {
-      if (map[x]) touched_[first + x / patch_] = 1;
-      std::fill_n(&mask_[int64_t{x} * channels_], channels_, map[x] ? 255 : 0);
+    uint8_t* mask = mask_.data();
+    for (int32_t j = 0, x = 0; x < width_; ++j) {
+      for (const int32_t end = x + patch_; x < end; ++x) {
+        const uint8_t bits = map[x] ? 255 : 0;
+        touched_[first + j] |= bits;
+        for (int32_t c = 0; c < channels_; ++c) *mask++ = bits;
+      }
     }
     k.peak_where(gradient, mask_.data(), width_ * channels_, under_.columns());
   }
