@@ -1,7 +1,8 @@
-"""Builds the two native extensions; everything else about the package is in pyproject.toml.
+"""Builds what is native; everything else about the package is in pyproject.toml.
 
-``aedmae_fast._cpu`` is always built, ``aedmae_fast._cuda`` where nvcc is found. Neither needs torch: they take raw
-addresses. Environment:
+``libaedmae_fast.so``, the CPU kernels, and ``aedmae_fast._cpu``, Python's way to them, are always built,
+``aedmae_fast._cuda`` where nvcc is found. None needs torch: they take raw addresses; the library needs no Python
+either, so that any program can link it (aedmae_fast/include). Environment:
 
     AEDMAE_CUDA        auto (default): build _cuda if nvcc is found; 1: fail if it is not; 0: never
     AEDMAE_CUDA_ARCHS  compute capabilities, default "80;90"; PTX of the highest is added for later GPUs
@@ -22,14 +23,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
-from setuptools import setup
+from setuptools import Extension, setup
 from setuptools.errors import CompileError
 
-HEADERS = sorted(str(path) for path in Path("csrc").rglob("*.h"))
+LIBRARY = "aedmae_fast.libaedmae_fast"
+HEADERS = sorted(str(path) for folder in ("csrc", "aedmae_fast/include") for path in Path(folder).rglob("*.h"))
 CXX_FLAGS = ["-O3", "-Wall", "-Wextra"]
 ISA_FLAGS = {  # by the end of a source's name; all other sources are compiled for the baseline
-    "_avx2": ["-mavx2"],
+    "_avx2": ["-mavx2", "-mfma"],
     "_avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"],
+    "_avx512_bf16": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512bf16"],
 }
 
 
@@ -95,13 +98,32 @@ def dry_run(nvcc: str) -> Cuda:
     )
 
 
-def extensions(cuda: Cuda) -> list[Pybind11Extension]:
-    """_cpu, and _cuda where it can be built."""
+def extensions(cuda: Cuda) -> list[Extension]:
+    """The library of CPU kernels, _cpu, and _cuda where it can be built."""
     x86 = platform.machine() in ("x86_64", "AMD64")
     sources = [path for path in Path("csrc/cpu").glob("*.cpp") if x86 or not path.stem.endswith(tuple(ISA_FLAGS))]
-    common = {"cxx_std": 17, "depends": HEADERS, "extra_compile_args": CXX_FLAGS}
-    macros = [("AEDMAE_CUDA_STATUS", json.dumps(cuda.status))]  # JSON's quoting is also C's
-    built = [Pybind11Extension("aedmae_fast._cpu", sorted(map(str, sources)), define_macros=macros, **common)]
+    kernels = sorted(str(path) for path in sources if not path.stem.endswith("bindings"))
+    bindings = sorted(str(path) for path in sources if path.stem.endswith("bindings"))
+    module = {"cxx_std": 17, "depends": HEADERS, "extra_compile_args": CXX_FLAGS}
+    built = [
+        Extension(
+            LIBRARY,
+            kernels,
+            include_dirs=["aedmae_fast/include"],
+            extra_compile_args=["-std=c++17", "-g0", *CXX_FLAGS],
+            extra_link_args=["-Wl,-soname,libaedmae_fast.so", "-Wl,--no-undefined"],
+            depends=HEADERS,
+            language="c++",
+        ),
+        Pybind11Extension(
+            "aedmae_fast._cpu",
+            bindings,
+            define_macros=[("AEDMAE_CUDA_STATUS", json.dumps(cuda.status))],  # JSON's quoting is also C's
+            libraries=["aedmae_fast"],
+            extra_link_args=["-Wl,-rpath,$ORIGIN"],
+            **module,
+        ),
+    ]
     if cuda.nvcc:
         built.append(
             Pybind11Extension(
@@ -111,7 +133,7 @@ def extensions(cuda: Cuda) -> list[Pybind11Extension]:
                 include_dirs=cuda.include_dirs,
                 library_dirs=cuda.library_dirs,
                 libraries=["cudart_static", "rt", "dl", "pthread"],
-                **common,
+                **module,
             )
         )
     return built
@@ -125,6 +147,11 @@ class BuildExt(build_ext):
     def finalize_options(self) -> None:
         super().finalize_options()
         self.force = True  # setuptools cannot see that flags or the environment changed
+
+    def get_ext_filename(self, fullname: str) -> str:
+        path = Path(super().get_ext_filename(fullname))
+        plain = f"{LIBRARY.rpartition('.')[2]}.so"  # no Python module: nothing of Python's ABI in its name
+        return str(path.with_name(plain)) if path.name.startswith(plain.removesuffix("so")) else str(path)
 
     def run(self) -> None:
         if not self.cuda.nvcc:
@@ -149,6 +176,7 @@ class BuildExt(build_ext):
 
     def build_extensions(self) -> None:
         self.compiler.src_extensions.append(".cu")
+        self.compiler.add_library_dir(str(Path(self.build_lib, "aedmae_fast")))
         compile_cxx = self.compiler._compile
 
         def compile_one(obj, src, ext, cc_args, postargs, pp_opts):  # type: ignore[no-untyped-def]

@@ -8,7 +8,8 @@
 
 from aedmae_fast import ops
 from aedmae_fast.engine.scorer import Scorer
+from aedmae_fast.linking import get_include, get_library_dir
 from aedmae_fast.model.checkpoint import load_model
 from aedmae_fast.version import __version__
 
-__all__ = ["Scorer", "__version__", "load_model", "ops"]
+__all__ = ["Scorer", "__version__", "get_include", "get_library_dir", "load_model", "ops"]

@@ -1,14 +1,17 @@
-"""Operations against what a pipeline would use instead, one thread against one thread.
+"""Operations against what a pipeline would use instead, on a CPU one thread against one thread.
 
-    python benchmarks/ops.py                        # writes benchmarks/results/ops-<device>-<commit>.json
+    python benchmarks/ops.py                        # writes benchmarks/results/ops-<device>-<commit>.csv and .json
 
 Each iteration runs all contenders in turn, so that a busy machine disturbs all of them alike; medians of the times and
-of the per-iteration ratios are given.
+of the per-iteration ratios are given. Bytes are every input and output once, operations those of matrix products. The
+op's floor is the larger of two times: a copy of so many bytes (measured in the same turns: caches included) and the
+operations at the rate of a large matrix product; ``share`` is that floor over the op's time.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import statistics
 import sys
@@ -22,76 +25,142 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from op_cases import CASES
+from op_cases.case import Case
 from stamp import result_path, stamp
 
-from aedmae_fast.ops import frame_prep, native
+from aedmae_fast.ops import native
+from aedmae_fast.ops.library import BACKENDS
 
-CASES = [((1920, 1080), (640, 320)), ((1280, 720), (640, 320)), ((640, 360), (640, 320)), ((360, 240), (320, 160))]
-ISAS = ("base", "avx2", "avx512")
+BASELINES = ("eager", "compile", "opencv")
+COLUMNS = ("op", "case", "backend", "us", *(f"over_{b}" for b in BASELINES), "bytes", "operations", "bound", "share")
+Times = dict[str, list[float]]  # contender -> seconds, one value an iteration
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--iterations", type=int, default=200)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--device", default="cpu", help="cpu (one thread) or cuda")
+    parser.add_argument("--ops", nargs="+", choices=CASES, default=list(CASES), help="files of benchmarks/op_cases")
+    parser.add_argument("--seconds", type=float, default=4, help="to spend on each case")
+    parser.add_argument("--out", type=Path, help="the results, without their suffix")
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    rows = [row for source, target in CASES for row in frame_prep_rows(source, target, options.iterations)]
-    for row in rows:
-        print(f"{row['op']}  {row['case']:<24} {row['backend']:<12} {row['us']:8.0f} us   x{row['over_opencv']:.2f}")
-    path = options.json or result_path("ops", "cpu")
-    path.write_text(json.dumps({**stamp("cpu"), "opencv": cv2.__version__, "rows": rows}, indent=1) + "\n")
-    print(f"wrote {path}")
+    rates: dict[torch.dtype, float] = {}
+    rows = []
+    print(line(dict(zip(COLUMNS, COLUMNS, strict=True))))
+    for name in options.ops:
+        for case in CASES[name](options.device):
+            if case.operations and case.dtype not in rates:
+                rates[case.dtype] = matrix_rate(case.dtype, options.device)
+            for row in measure(case, options.device, options.seconds, rates):
+                rows.append(row)
+                print(line(row), flush=True)
+    path = options.out or result_path("ops", options.device).with_suffix("")
+    write(path, rows, options.device, rates)
 
 
-def frame_prep_rows(source: tuple[int, int], target: tuple[int, int], iterations: int) -> list[dict[str, Any]]:
-    """One I420 frame of ``source`` (width, height) to BGR of ``target``: ours on every ISA, and OpenCV."""
-    width, height = source
-    rng = np.random.default_rng(0)
-    image = cv2.resize(rng.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8), source)
-    i420 = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420)
-    flat = torch.from_numpy(i420).flatten()
-    luma, chroma = width * height, width * height // 4
-    y = flat[:luma].view(1, height, width)
-    u, v = (flat[luma + i * chroma :][:chroma].view(1, height // 2, width // 2) for i in range(2))
-    converted, resized = np.empty((height, width, 3), np.uint8), np.empty((target[1], target[0], 3), np.uint8)
+def line(row: dict[str, Any]) -> str:
+    first = f"{row['op']:<16} {row['case']:<40} {row['backend']:<12}"
+    return first + " ".join(f"{row[column]!s:>12}" for column in COLUMNS[3:])
 
-    def opencv() -> None:
-        cv2.cvtColor(i420, cv2.COLOR_YUV2BGR_I420, dst=converted)
-        cv2.resize(converted, target, dst=resized, interpolation=cv2.INTER_LINEAR)
 
-    def ours(isa: str) -> Callable[[], None]:
-        def run() -> None:
+def write(path: Path, rows: list[dict[str, Any]], device: str, rates: dict[torch.dtype, float]) -> None:
+    with path.with_name(f"{path.name}.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    gflops = {str(dtype)[6:]: round(rate / 1e9) for dtype, rate in rates.items()}
+    about = {**stamp(device), "opencv": cv2.__version__, "matrix_gflops": gflops}
+    path.with_name(f"{path.name}.json").write_text(json.dumps(about, indent=1) + "\n")
+    print(f"wrote {path}.csv and .json")
+
+
+def measure(case: Case, device: str, seconds: float, rates: dict[torch.dtype, float]) -> list[dict[str, Any]]:
+    """A row for each contender: ours on every backend, and the baselines."""
+    ours = backends(case, device)
+    contenders = {**ours, **case.baselines}
+    for name, run in contenders.items():
+        check(case, name, run)
+    times = interleaved({**contenders, "copy": copy_of(case.bytes, device)}, seconds, device)
+    rows = []
+    for name in contenders:
+        copy, product = statistics.median(times["copy"]), case.operations / rates.get(case.dtype, float("inf"))
+        rows.append(
+            {
+                "op": case.op,
+                "case": case.case,
+                "backend": name,
+                "us": round(statistics.median(times[name]) * 1e6, 1),
+                **{f"over_{b}": ratio(times[b], times[name]) if b in times else "" for b in BASELINES},
+                "bytes": case.bytes,
+                "operations": case.operations,
+                "bound": "copy" if copy >= product else "matrix",
+                "share": round(max(copy, product) / statistics.median(times[name]), 3),
+            }
+        )
+    return rows
+
+
+def backends(case: Case, device: str) -> dict[str, Callable[[], Any]]:
+    """The op on every instruction set of this CPU, or as it is on a GPU."""
+
+    def forced(isa: str) -> Callable[[], Any]:
+        def run() -> Any:
             native.cpu().set_isa(isa)
-            frame_prep([y, u, v], target[1], target[0])
+            return case.run()
 
         return run
 
-    contenders = {"opencv": opencv, **{isa: ours(isa) for isa in ISAS if isa in native.cpu().isas()}}
-    times = interleaved(contenders, iterations)
-    case = f"{width}x{height} -> {target[0]}x{target[1]}"
-    return [
-        {
-            "op": "frame_prep",
-            "case": case,
-            "backend": name,
-            "us": round(statistics.median(values) * 1e6, 1),
-            "over_opencv": round(statistics.median(o / t for o, t in zip(times["opencv"], values, strict=True)), 3),
-        }
-        for name, values in times.items()
-    ]
+    if device != "cpu":
+        return {BACKENDS[case.op]()["cuda"].split(" (")[0]: case.run}
+    return {isa: forced(isa) for isa in native.cpu().isas()}
 
 
-def interleaved(contenders: dict[str, Callable[[], None]], iterations: int) -> dict[str, list[float]]:
-    """Seconds of each contender, one value an iteration, after a warm-up."""
+def check(case: Case, name: str, run: Callable[[], Any]) -> None:
+    """That a contender computes the op, and a warm-up for it."""
+    for found, expected in zip(arrays(run()), arrays(case.run()), strict=True):
+        error = np.abs(found - expected).max()
+        if not error <= case.atol:
+            raise SystemExit(f"{case.op}, {case.case}: {name} is off by {error}, more than {case.atol}")
+
+
+def arrays(result: Any) -> list[np.ndarray]:
+    parts = result if isinstance(result, tuple) else (result,)
+    return [np.asarray(p.cpu() if isinstance(p, torch.Tensor) else p, dtype=np.float64) for p in parts]
+
+
+def ratio(baseline: list[float], ours: list[float]) -> float:
+    return round(statistics.median(b / t for b, t in zip(baseline, ours, strict=True)), 3)
+
+
+def copy_of(count: int, device: str) -> Callable[[], Any]:
+    """A copy that reads and writes ``count`` bytes in all."""
+    source = torch.ones(count // 2, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return lambda: target.copy_(source)
+
+
+def matrix_rate(dtype: torch.dtype, device: str) -> float:
+    """Operations per second of a large matrix product."""
+    n = 1024 if device == "cpu" else 8192
+    a, b = torch.randn(n, n, device=device).to(dtype), torch.randn(n, n, device=device).to(dtype)
+    times = interleaved({"product": lambda: a @ b}, 2, device)["product"]
+    return 2 * n**3 / min(times)
+
+
+def interleaved(contenders: dict[str, Callable[[], Any]], seconds: float, device: str) -> Times:
+    """Seconds of each contender, one value an iteration, for as long as ``seconds`` and 10 iterations at least."""
+    times: Times = {name: [] for name in contenders}
     for run in contenders.values():
         run()
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(iterations):
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times[next(iter(times))]) < 10:
         for name, run in contenders.items():
             started = time.perf_counter()
             run()
+            if device != "cpu":
+                torch.cuda.synchronize()
             times[name].append(time.perf_counter() - started)
     return times
 

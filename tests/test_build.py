@@ -88,11 +88,20 @@ def test_wishes_that_cannot_be_met_end_the_build(build: ModuleType, wish: dict[s
 def test_extensions(build: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     names = {nvcc: [e.name for e in build.extensions(build.Cuda(nvcc=nvcc, archs=["80"]))] for nvcc in ("", "nvcc")}
-    assert names == {"": ["aedmae_fast._cpu"], "nvcc": ["aedmae_fast._cpu", "aedmae_fast._cuda"]}
+    cpu = ["aedmae_fast.libaedmae_fast", "aedmae_fast._cpu"]
+    assert names == {"": cpu, "nvcc": [*cpu, "aedmae_fast._cuda"]}
     for machine, expected in (("x86_64", True), ("aarch64", False)):
         monkeypatch.setattr(build.platform, "machine", lambda machine=machine: machine)
-        (cpu,) = build.extensions(build.Cuda())
-        assert any("avx512" in source for source in cpu.sources) is expected
+        library, module = build.extensions(build.Cuda())
+        assert any("avx512" in source for source in library.sources) is expected
+        assert all(source.endswith("bindings.cpp") for source in module.sources)
+
+
+def test_the_library_is_named_as_linkers_want_it(build: ModuleType) -> None:
+    command = build.BuildExt(Distribution())
+    assert command.get_ext_filename("aedmae_fast.libaedmae_fast") == "aedmae_fast/libaedmae_fast.so"
+    assert command.get_ext_filename("libaedmae_fast") == "libaedmae_fast.so"
+    assert command.get_ext_filename("aedmae_fast._cpu").startswith("aedmae_fast/_cpu.")
 
 
 @pytest.mark.parametrize("inplace", [False, True])

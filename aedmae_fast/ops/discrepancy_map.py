@@ -13,13 +13,16 @@ x~ (6.5 MB a frame) exist in the plain version only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
+from aedmae_fast.ops.motion_gradient import rows_contiguous
 
 __all__ = ["discrepancy_map"]
 
@@ -42,7 +45,7 @@ def discrepancy_map(
 
     Args:
         teacher, student: float32 or bfloat16 [B, L, C], the decoders' last hidden states after their norms, without
-            [CLS]; rows may be strided.
+            [CLS]; tokens may be strided.
         teacher_weight, student_weight: [4*patch*patch, C], the heads; a token's values are ordered (row, column,
             channel). Of the hidden states' dtype.
         teacher_bias, student_bias: [4*patch*patch].
@@ -123,8 +126,8 @@ def _check(
 ) -> None:
     if frames.dtype != torch.uint8:
         raise TypeError(f"frames: expected uint8, found {frames.dtype}")
-    if not teacher.is_floating_point():
-        raise TypeError(f"teacher: expected floating point, found {teacher.dtype}")
+    if teacher.dtype not in (torch.float32, torch.bfloat16):
+        raise TypeError(f"teacher: expected float32 or bfloat16, found {teacher.dtype}")
     if frames.ndim != 4 or frames.shape[3] != 3 or patch < 1 or frames.shape[1] % patch or frames.shape[2] % patch:
         raise ValueError(f"frames: expected [B, H, W, 3] in whole patches of {patch}, found {tuple(frames.shape)}")
     b, h, w, _ = frames.shape
@@ -158,16 +161,49 @@ def _fake(
     weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> tuple[Tensor, Tensor]:
     b, h, w, _ = frames.shape
-    dtype = torch.float64 if teacher.dtype == torch.float64 else torch.float32
-    return teacher.new_empty((b, h, w), dtype=dtype), teacher.new_empty((b, 3), dtype=dtype)
+    return frames.new_empty((b, h, w), dtype=torch.float32), frames.new_empty((b, 3), dtype=torch.float32)
+
+
+def _cpu(
+    teacher: Tensor,
+    student: Tensor,
+    teacher_weight: Tensor,
+    teacher_bias: Tensor,
+    student_weight: Tensor,
+    student_bias: Tensor,
+    frames: Tensor,
+    patch: int,
+    error: str = "L2",
+    weights: Sequence[float] = (1.0, 1.0, 1.0),
+) -> tuple[Tensor, Tensor]:
+    heads = [x.contiguous() for x in (teacher_weight, teacher_bias, student_weight, student_bias)]
+    states = [x if x.stride(2) == 1 else x.contiguous() for x in (teacher, student)]
+    frames = rows_contiguous(frames)
+    maps = frames.new_empty(frames.shape[:3], dtype=torch.float32)
+    means = frames.new_empty((len(frames), 3), dtype=torch.float32)
+    native.cpu().discrepancy_map(
+        *[(x.data_ptr(), x.stride(0), x.stride(1)) for x in states],
+        *[(heads[i].data_ptr(), heads[i + 1].data_ptr()) for i in (0, 2)],
+        teacher.dtype == torch.bfloat16,
+        teacher.shape[2],
+        frames.data_ptr(),
+        frames.stride()[:2],
+        tuple(frames.shape[:3]),
+        patch,
+        error == "L2",
+        tuple(weights),
+        maps.data_ptr(),
+        means.data_ptr(),
+    )
+    return maps, means
 
 
 register(
     "discrepancy_map(Tensor teacher, Tensor student, Tensor teacher_weight, Tensor teacher_bias,"
     ' Tensor student_weight, Tensor student_bias, Tensor frames, int patch, str error="L2",'
     " float[3] weights=[1.0, 1.0, 1.0]) -> (Tensor, Tensor)",
-    cpu=discrepancy_map_reference,
+    cpu=_cpu,
     cuda=discrepancy_map_reference,
     fake=_fake,
-    backends=lambda: {"cpu": "PyTorch", "cuda": "PyTorch"},
+    backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch"},
 )

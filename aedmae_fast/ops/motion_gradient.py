@@ -13,27 +13,73 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from aedmae_fast.ops import native
+from aedmae_fast.ops.library import register
+
+__all__ = ["motion_gradient"]
+
+SPANS = {"paper": 1, "release": 2}  # frames between those that are compared
+
 
 def motion_gradient(frames: Tensor, kind: Literal["paper", "release"] = "release") -> Tensor:
     """Motion-gradient maps of consecutive frames.
 
     Args:
-        frames: uint8 [T, H, W, C], consecutive frames of one clip, whole from its first to its last.
+        frames: uint8 [T, H, W, C], consecutive frames of one clip, whole from its first to its last; frames and rows
+            may be strided.
         kind: which neighbours are compared, see above.
 
     Returns:
-        uint8 [T, H, W, C]. The release computes it at native resolution and then resizes it bilinearly.
+        uint8 [T, H, W, C], contiguous. The release computes it at native resolution and then resizes it bilinearly.
 
     Raises:
         TypeError: ``frames`` is not uint8.
         ValueError: ``frames`` has not four dimensions, or ``kind`` is unknown.
     """
+    check_frames(frames, kind)
+    return torch.ops.aedmae.motion_gradient(frames, kind)
+
+
+def motion_gradient_reference(frames: Tensor, kind: str = "release") -> Tensor:
+    """:func:`motion_gradient` in plain PyTorch: the executable specification."""
+    before = torch.cat([frames[:1], frames[:-1]])
+    after = torch.cat([frames[1:], frames[-1:]]) if kind == "release" else frames
+    return torch.maximum(before, after) - torch.minimum(before, after)
+
+
+def check_frames(frames: Tensor, kind: str) -> None:
+    """What :func:`motion_gradient` raises."""
     if frames.dtype != torch.uint8:
         raise TypeError(f"frames: expected uint8, found {frames.dtype}")
     if frames.ndim != 4:
         raise ValueError(f"frames: expected [T, H, W, C], found {tuple(frames.shape)}")
-    if kind not in ("paper", "release"):
+    if kind not in SPANS:
         raise ValueError(f"kind: expected 'paper' or 'release', found {kind!r}")
-    before = torch.cat([frames[:1], frames[:-1]])
-    after = torch.cat([frames[1:], frames[-1:]]) if kind == "release" else frames
-    return torch.maximum(before, after) - torch.minimum(before, after)
+
+
+def rows_contiguous(frames: Tensor) -> Tensor:
+    """``frames`` [T, H, W, C] itself if the bytes of each row lie side by side, else a copy."""
+    _, _, width, channels = frames.shape
+    whole = (channels == 1 or frames.stride(3) == 1) and (width == 1 or frames.stride(2) == channels)
+    return frames if whole else frames.contiguous()
+
+
+def _fake(frames: Tensor, kind: str = "release") -> Tensor:
+    return torch.empty_like(frames, memory_format=torch.contiguous_format)
+
+
+def _cpu(frames: Tensor, kind: str = "release") -> Tensor:
+    out, frames = _fake(frames), rows_contiguous(frames)
+    native.cpu().motion_gradient(
+        frames.data_ptr(), frames.stride()[:2], tuple(frames.shape), SPANS[kind], out.data_ptr()
+    )
+    return out
+
+
+register(
+    'motion_gradient(Tensor frames, str kind="release") -> Tensor',
+    cpu=_cpu,
+    cuda=motion_gradient_reference,
+    fake=_fake,
+    backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch"},
+)

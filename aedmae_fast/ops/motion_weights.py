@@ -10,9 +10,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
-from aedmae_fast.ops.motion_gradient import motion_gradient
-from aedmae_fast.ops.patch_weights import patch_weights
+from aedmae_fast.ops.motion_gradient import SPANS, check_frames, motion_gradient_reference, rows_contiguous
+from aedmae_fast.ops.patch_weights import patch_weights_reference
 
 __all__ = ["motion_weights"]
 
@@ -22,7 +23,7 @@ def motion_weights(frames: Tensor, patch: int, kind: Literal["paper", "release"]
 
     Args:
         frames: uint8 [T, H, W, C], consecutive frames of one clip, whole from its first to its last; H and W are
-            multiples of ``patch``.
+            multiples of ``patch``; frames and rows may be strided.
         patch: side of the patches in pixels.
         kind: which neighbours are compared, see :mod:`aedmae_fast.ops.motion_gradient`.
 
@@ -37,18 +38,15 @@ def motion_weights(frames: Tensor, patch: int, kind: Literal["paper", "release"]
     return torch.ops.aedmae.motion_weights(frames, patch, kind)
 
 
-def motion_weights_reference(frames: Tensor, patch: int, kind: Literal["paper", "release"] = "release") -> Tensor:
+def motion_weights_reference(frames: Tensor, patch: int, kind: str = "release") -> Tensor:
     """:func:`motion_weights` in plain PyTorch: the executable specification."""
-    return patch_weights(motion_gradient(frames, kind), patch)
+    return patch_weights_reference(motion_gradient_reference(frames, kind), patch)
 
 
 def _check(frames: Tensor, patch: int, kind: str) -> None:
-    if frames.dtype != torch.uint8:
-        raise TypeError(f"frames: expected uint8, found {frames.dtype}")
-    if frames.ndim != 4 or patch < 1 or frames.shape[1] % patch or frames.shape[2] % patch:
+    check_frames(frames, kind)
+    if patch < 1 or frames.shape[1] % patch or frames.shape[2] % patch:
         raise ValueError(f"frames: expected [T, H, W, C] in whole patches of {patch}, found {tuple(frames.shape)}")
-    if kind not in ("paper", "release"):
-        raise ValueError(f"kind: expected 'paper' or 'release', found {kind!r}")
 
 
 def _fake(frames: Tensor, patch: int, kind: str = "release") -> Tensor:
@@ -56,10 +54,18 @@ def _fake(frames: Tensor, patch: int, kind: str = "release") -> Tensor:
     return frames.new_empty((t, h // patch * (w // patch)), dtype=torch.float32)
 
 
+def _cpu(frames: Tensor, patch: int, kind: str = "release") -> Tensor:
+    out, frames = _fake(frames, patch), rows_contiguous(frames)
+    native.cpu().motion_weights(
+        frames.data_ptr(), frames.stride()[:2], tuple(frames.shape), SPANS[kind], patch, out.data_ptr()
+    )
+    return out
+
+
 register(
     'motion_weights(Tensor frames, int patch, str kind="release") -> Tensor',
-    cpu=motion_weights_reference,
+    cpu=_cpu,
     cuda=motion_weights_reference,
     fake=_fake,
-    backends=lambda: {"cpu": "PyTorch", "cuda": "PyTorch"},
+    backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch"},
 )

@@ -12,23 +12,35 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from aedmae_fast.ops import native
+from aedmae_fast.ops.library import register
+from aedmae_fast.ops.motion_gradient import rows_contiguous
+
+__all__ = ["patch_weights"]
+
 
 def patch_weights(gradient: Tensor, patch: int, anomaly_map: Tensor | None = None) -> Tensor:
     """Token weights of each frame, which sum to 1.
 
     Args:
-        gradient: uint8 [B, H, W, C] motion gradients; H and W are multiples of ``patch``.
+        gradient: uint8 [B, H, W, C] motion gradients; H and W are multiples of ``patch``; frames and rows
+            may be strided.
         patch: side of the patches in pixels.
-        anomaly_map: uint8 [B, H, W], 0 normal, above 0 abnormal; or None.
+        anomaly_map: uint8 [B, H, W] on the same device, 0 normal, above 0 abnormal; or None.
 
     Returns:
         float32 [B, L], L = H/patch * W/patch, rows first.
 
     Raises:
         TypeError: ``gradient`` or ``anomaly_map`` is not uint8.
-        ValueError: shapes that do not fit.
+        ValueError: shapes or devices that do not fit.
     """
     _check(gradient, patch, anomaly_map)
+    return torch.ops.aedmae.patch_weights(gradient, patch, anomaly_map)
+
+
+def patch_weights_reference(gradient: Tensor, patch: int, anomaly_map: Tensor | None = None) -> Tensor:
+    """:func:`patch_weights` in plain PyTorch: the executable specification."""
     b, h, w, c = gradient.shape
     g = gradient.float()
     if anomaly_map is not None:
@@ -49,3 +61,34 @@ def _check(gradient: Tensor, patch: int, anomaly_map: Tensor | None) -> None:
         raise TypeError(f"anomaly_map: expected uint8, found {anomaly_map.dtype}")
     if anomaly_map is not None and anomaly_map.shape != gradient.shape[:3]:
         raise ValueError(f"anomaly_map: expected {tuple(gradient.shape[:3])}, found {tuple(anomaly_map.shape)}")
+    if anomaly_map is not None and anomaly_map.device != gradient.device:
+        raise ValueError(f"anomaly_map: expected on {gradient.device} as gradient, found on {anomaly_map.device}")
+
+
+def _fake(gradient: Tensor, patch: int, anomaly_map: Tensor | None = None) -> Tensor:
+    b, h, w, _ = gradient.shape
+    return gradient.new_empty((b, h // patch * (w // patch)), dtype=torch.float32)
+
+
+def _cpu(gradient: Tensor, patch: int, anomaly_map: Tensor | None = None) -> Tensor:
+    out, gradient = _fake(gradient, patch), rows_contiguous(gradient)
+    maps = None if anomaly_map is None else rows_contiguous(anomaly_map[..., None])
+    native.cpu().patch_weights(
+        gradient.data_ptr(),
+        gradient.stride()[:2],
+        tuple(gradient.shape),
+        0 if maps is None else maps.data_ptr(),
+        (0, 0) if maps is None else maps.stride()[:2],
+        patch,
+        out.data_ptr(),
+    )
+    return out
+
+
+register(
+    "patch_weights(Tensor gradient, int patch, Tensor? anomaly_map=None) -> Tensor",
+    cpu=_cpu,
+    cuda=patch_weights_reference,
+    fake=_fake,
+    backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch"},
+)

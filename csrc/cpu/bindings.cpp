@@ -4,6 +4,7 @@
 #include "../common/frame_prep_binding.h"
 #include "frame_prep.h"
 #include "isa.h"
+#include "map_bindings.h"
 
 namespace py = pybind11;
 
@@ -22,4 +23,5 @@ PYBIND11_MODULE(_cpu, m) {
     return py::dict(py::arg("compiler") = AEDMAE_COMPILER, py::arg("cuda") = AEDMAE_CUDA_STATUS);
   });
   m.def("frame_prep", aedmae::frame_prep_binding(&aedmae::frame_prep_cpu));
+  aedmae::bind_maps(m);
 }

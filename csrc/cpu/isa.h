@@ -9,13 +9,19 @@
 #include <string>
 #include <vector>
 
+#include "discrepancy_map.h"
 #include "frame_prep_rows.h"
+#include "motion_weights.h"
+#include "smooth_max.h"
 
 namespace aedmae {
 
 struct Kernels {
   const char* isa;
   FramePrepRows frame_prep;
+  SmoothMaxKernels smooth_max;
+  MotionKernels motion;
+  DiscrepancyKernels discrepancy;
 };
 
 const Kernels& kernels();              // those in force: the best this CPU has, or what was forced

@@ -1,0 +1,75 @@
+"""The ops on the arrays of other libraries, through DLPack: NumPy, CuPy, JAX, whatever has ``__dlpack__``.
+
+>>> import numpy as np
+>>> from aedmae_fast.ops import dlpack
+>>> frames = np.zeros((8, 320, 640, 3), np.uint8)
+>>> dlpack.motion_weights(frames, patch=16).shape  # a NumPy array: results are of the first argument's library
+(8, 800)
+
+Nothing is copied: an argument lends its memory for the call, and a result keeps PyTorch's. What runs where is up to the
+arrays' device, as with tensors; errors are those of :mod:`aedmae_fast.ops`. NumPy has no bfloat16 to lend.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.dlpack import from_dlpack
+
+from aedmae_fast import ops
+
+__all__ = list(ops.__all__)
+
+
+def _of_arrays(op: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(op)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        first = next(_arrays([*args, *kwargs.values()]), None)
+        result = op(*map(_lend, args), **{name: _lend(value) for name, value in kwargs.items()})
+        if first is None or isinstance(first, Tensor):
+            return result
+        back = _from_dlpack(first)
+        return tuple(map(back, result)) if isinstance(result, tuple) else back(result)
+
+    return call
+
+
+def _arrays(values: Any) -> Iterator[Any]:
+    for value in values:
+        if hasattr(value, "__dlpack__"):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from _arrays(value)
+
+
+def _lend(value: Any) -> Any:
+    """Arrays as tensors, in lists too; all else as it is."""
+    if isinstance(value, (list, tuple)):
+        return [_lend(item) for item in value]
+    return from_dlpack(value) if hasattr(value, "__dlpack__") and not isinstance(value, Tensor) else value
+
+
+def _from_dlpack(array: Any) -> Callable[[Tensor], Any]:
+    """``from_dlpack`` of the library that ``array`` is of."""
+    if isinstance(array, np.ndarray):  # NumPy 1 has no __array_namespace__
+        return np.from_dlpack
+    return array.__array_namespace__().from_dlpack
+
+
+attention = _of_arrays(ops.attention)
+discrepancy_map = _of_arrays(ops.discrepancy_map)
+dwconv_qkv = _of_arrays(ops.dwconv_qkv)
+frame_prep = _of_arrays(ops.frame_prep)
+mean_filter = _of_arrays(ops.mean_filter)
+mean_map = _of_arrays(ops.mean_map)
+mean_max = _of_arrays(ops.mean_max)
+mlp = _of_arrays(ops.mlp)
+motion_gradient = _of_arrays(ops.motion_gradient)
+motion_weights = _of_arrays(ops.motion_weights)
+patch_embed = _of_arrays(ops.patch_embed)
+patch_weights = _of_arrays(ops.patch_weights)
+smooth_max = _of_arrays(ops.smooth_max)

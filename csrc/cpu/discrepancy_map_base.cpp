@@ -1,0 +1,2 @@
+#define AEDMAE_ISA base
+#include "discrepancy_map_impl.h"

@@ -1,0 +1,2 @@
+#define AEDMAE_ISA base
+#include "motion_weights_impl.h"

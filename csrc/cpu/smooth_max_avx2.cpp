@@ -1,0 +1,2 @@
+#define AEDMAE_ISA avx2
+#include "smooth_max_impl.h"

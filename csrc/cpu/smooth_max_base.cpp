@@ -1,0 +1,2 @@
+#define AEDMAE_ISA base
+#include "smooth_max_impl.h"

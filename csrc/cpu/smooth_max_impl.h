@@ -1,0 +1,85 @@
+// The kernels of smooth_max, compiled once per instruction set, each in a namespace of its own.
+//
+// Sums are direct, never running: a running sum would carry the rounding (or the NaN) of one pixel along its row.
+#pragma once
+
+#include "float_lanes.h"
+#include "smooth_max.h"
+
+namespace aedmae {
+namespace AEDMAE_ISA {
+namespace {
+
+inline int32_t lower(int32_t a, int32_t b) { return a < b ? a : b; }
+inline int32_t upper(int32_t a, int32_t b) { return a > b ? a : b; }
+
+void mean_filter(const MeanFilter& a, float* scratch) {
+  const int32_t up = a.rows / 2, left = a.columns / 2, width = a.width, columns = a.columns;
+  float* const share = scratch;               // [width]: 1 / columns of the filter that exist around x
+  float* const padded = scratch + width;      // [left + width + left]: sums over rows; the padding stays 0
+  for (int32_t x = 0; x < width; ++x)
+    share[x] = 1.0f / static_cast<float>(lower(x + left + 1, width) - upper(x - left, 0));
+  for (int32_t y = 0; y < a.height; ++y) {
+    const int32_t first = upper(y - up, 0), count = lower(y + up + 1, a.height) - first;
+    const float* const top = a.image + first * a.row_stride;
+    for_lanes(width, [&](int64_t x, auto lane) {
+      using V = decltype(lane);
+      V sum = load_as<V>(top + x);
+      for (int32_t i = 1; i < count; ++i) sum += load_as<V>(top + i * a.row_stride + x);
+      store_as(padded + left + x, sum);
+    });
+    const float row_share = 1.0f / static_cast<float>(count);
+    float* const out = a.out + y * int64_t{width};
+    for_lanes(width, [&](int64_t x, auto lane) {
+      using V = decltype(lane);
+      V sum = load_as<V>(padded + x);
+      for (int32_t i = 1; i < columns; ++i) sum += load_as<V>(padded + x + i);
+      store_as(out + x, V(sum * row_share * load_as<V>(share + x)));
+    });
+  }
+}
+
+template <class V>
+inline V total(const MeanMaps& a, int64_t i) {
+  V sum = load_as<V>(a.maps[0] + i);
+  for (int32_t m = 1; m < a.count; ++m) sum += load_as<V>(a.maps[m] + i);
+  return sum;
+}
+
+void mean_map(const MeanMaps& a, float* out) {
+  const float count = static_cast<float>(a.count);
+  for_lanes(a.size, [&](int64_t i, auto lane) {
+    using V = decltype(lane);
+    store_as(out + i, V(total<V>(a, i) / count));
+  });
+}
+
+float mean_max(const MeanMaps& a) {
+  Floats most = all(-__builtin_inff());
+  float rest = -__builtin_inff();
+  Ints nan{};
+  bool rest_nan = false;
+  for_lanes(a.size, [&](int64_t i, auto lane) {
+    using V = decltype(lane);
+    const V sum = total<V>(a, i);
+    if constexpr (sizeof(V) == sizeof(float)) {
+      rest = sum > rest ? sum : rest;
+      rest_nan |= sum != sum;
+    } else {
+      most = sum > most ? sum : most;
+      nan |= sum != sum;
+    }
+  });
+  for (int i = 0; i < kFloats; ++i) {
+    rest = most[i] > rest ? most[i] : rest;
+    rest_nan |= nan[i] != 0;
+  }
+  return rest_nan ? __builtin_nanf("") : rest / static_cast<float>(a.count);
+}
+
+}  // namespace
+
+extern const SmoothMaxKernels smooth_max_kernels{mean_filter, mean_map, mean_max};
+
+}  // namespace AEDMAE_ISA
+}  // namespace aedmae

@@ -1,0 +1,19 @@
+"""What the tests of several ops share: seeded inputs, and how far two results are apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def random_bytes(*shape: int) -> Tensor:
+    """uint8, uniform over 0..255, the same at every call."""
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+
+
+def rmse_ratio(found: Tensor, expected: Tensor) -> float:
+    """Root mean square of the error over that of the expected values, in float64; inf if anything is NaN."""
+    error = (found.double() - expected.double()).square().mean().sqrt()
+    ratio = (error / expected.double().square().mean().sqrt()).item()
+    return ratio if ratio == ratio else float("inf")

@@ -1,0 +1,35 @@
+"""python -m aedmae_fast.env: every op is listed with what it runs on, also where nothing was built."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from aedmae_fast import env, ops
+from aedmae_fast.ops import native
+
+
+def test_every_op_says_what_it_runs_on() -> None:
+    found = env.describe()["ops"]
+    assert set(found) == set(ops.__all__) - {"smooth_max"}  # which is composed of mean_filter and mean_max
+    assert all(set(where) == {"cpu", "cuda"} for where in found.values())
+    assert found["motion_weights"]["cpu"] == f"C++ ({native.cpu().isa()})"
+
+
+def test_it_prints_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    env.main()
+    lines = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines())
+    assert lines["cpu isa"].strip().startswith(native.cpu().isa())
+    assert {f"ops {name} cuda".strip() for name in env.describe()["ops"]} <= {name.strip() for name in lines}
+
+
+def test_a_tree_that_was_never_built_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aedmae_fast._cpu", None)
+    native.cpu.cache_clear()
+    try:
+        found = env.describe()
+        assert found["cpu"]["isa"].startswith("none: aedmae_fast._cpu")
+        assert found["ops"]["motion_weights"]["cpu"].startswith("none: ")
+    finally:
+        native.cpu.cache_clear()
