@@ -26,7 +26,8 @@ class Args(ctypes.Structure):
         ("plane", ctypes.c_int64 * 3),
         ("frame_stride", ctypes.c_int64 * 3),
         ("row_stride", ctypes.c_int64 * 3),
-        *((name, ctypes.c_int32) for name in ("planes", "channels", "sub_y", "sub_x", "kr", "kb", "full_range")),
+        ("pixel_stride", ctypes.c_int64 * 3),
+        *((name, ctypes.c_int32) for name in ("planes", "is_bgr", "sub_y", "sub_x", "kr", "kb", "full_range")),
         *((name, ctypes.c_int32) for name in ("frames", "height", "width")),
         ("out", ctypes.c_int64),
         ("out_height", ctypes.c_int32),
@@ -44,9 +45,9 @@ def on_host(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
     subprocess.run(["g++", *flags, str(ROOT / "tests/cuda_on_host/frame_prep.cpp"), "-o", str(library)], check=True)
     function = ctypes.CDLL(str(library)).frame_prep
 
-    def kernel(planes, channels, sub, kr, kb, full_range, source, out, size):  # type: ignore[no-untyped-def]
+    def kernel(planes, is_bgr, sub, kr, kb, full_range, source, out, size):  # type: ignore[no-untyped-def]
         columns = [(ctypes.c_int64 * 3)(*column) for column in zip(*planes, strict=True)]
-        args = Args(*columns, len(planes), channels, *sub, kr, kb, full_range, *source, out, *size)
+        args = Args(*columns, len(planes), is_bgr, *sub, kr, kb, full_range, *source, out, *size)
         function(ctypes.byref(args))
 
     return kernel
