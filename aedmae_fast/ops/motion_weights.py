@@ -5,11 +5,13 @@ motion_weights(frames, d) = patch_weights(motion_gradient(frames), d)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 from aedmae_fast.ops.motion_gradient import motion_gradient
 from aedmae_fast.ops.patch_weights import patch_weights
@@ -31,7 +33,7 @@ def motion_weights(frames: Tensor, patch: int, kind: Literal["paper", "release"]
 
     Raises:
         TypeError: ``frames`` is not uint8.
-        ValueError: shapes that do not fit, or an unknown ``kind``.
+        ValueError: shapes that do not fit, an unknown ``kind``, or (CUDA) rows of more than 48 KiB.
     """
     _check(frames, patch, kind)
     return torch.ops.aedmae.motion_weights(frames, patch, kind)
@@ -56,10 +58,30 @@ def _fake(frames: Tensor, patch: int, kind: str = "release") -> Tensor:
     return frames.new_empty((t, h // patch * (w // patch)), dtype=torch.float32)
 
 
+def write_cuda(kernel: Callable[..., None], frames: Tensor, patch: int, kind: str, out: Tensor, stream: int) -> Tensor:
+    """Fills ``out`` [T, L] by the CUDA kernel; ``frames`` are contiguous, and the arguments have been checked."""
+    kernel(frames.data_ptr(), tuple(frames.shape), patch, kind == "release", out.data_ptr(), stream)
+    return out
+
+
+def _cuda(frames: Tensor, patch: int, kind: Literal["paper", "release"] = "release") -> Tensor:
+    module = native.cuda()
+    if module is None:
+        return motion_weights_reference(frames, patch, kind)
+    _check(frames, patch, kind)
+    row = frames.shape[2] * frames.shape[3]
+    if not 1 <= row <= module.MAX_ROW_BYTES:
+        raise ValueError(f"frames: expected width * channels in 1..{module.MAX_ROW_BYTES}, found {row}")
+    with torch.cuda.device(frames.device):
+        out = _fake(frames, patch, kind)
+        stream = torch.cuda.current_stream().cuda_stream
+        return write_cuda(module.motion_weights, frames.contiguous(), patch, kind, out, stream)
+
+
 register(
     'motion_weights(Tensor frames, int patch, str kind="release") -> Tensor',
     cpu=motion_weights_reference,
-    cuda=motion_weights_reference,
+    cuda=_cuda,
     fake=_fake,
-    backends=lambda: {"cpu": "PyTorch", "cuda": "PyTorch"},
+    backends=lambda: {**native.backends(), "cpu": "PyTorch"},
 )

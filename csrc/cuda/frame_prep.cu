@@ -62,7 +62,7 @@ void frame_prep_cuda(const FramePrep& a, uintptr_t stream) {
   const dim3 block(32, 8);
   const dim3 grid((a.out_width + block.x - 1) / block.x, (a.out_height + block.y - 1) / block.y,
                   a.frames < 65535 ? a.frames : 65535);
-  launch("frame_prep", frame_prep_kernel, grid, block, reinterpret_cast<cudaStream_t>(stream), a,
+  launch("frame_prep", frame_prep_kernel, grid, block, 0, reinterpret_cast<cudaStream_t>(stream), a,
          make_colour(a.kr, a.kb, a.full_range));
 }
 
