@@ -36,10 +36,11 @@ def frame_prep(
     """Converts frames to BGR and resizes them.
 
     Args:
-        planes: uint8 on one device; rows and frames may be strided (rows of a frame that are not contiguous in
-            themselves are copied first):
+        planes: uint8 on one device, strided in any way, never copied:
             ``(Y [T, H, W], U [T, Hc, Wc], V [T, Hc, Wc])`` with ``Hc`` in {H, ceil(H/2)}, ``Wc`` in {W, ceil(W/2)};
             ``(Y [T, H, W],)`` for grey; ``(BGR [T, H, W, 3],)``, which is only resized. T >= 0; H, W in 1..16384.
+            Packed formats are views: NV12's ``uv`` [T, Hc, Wc, 2] gives ``(y, *uv.unbind(-1))``, YCbCr 4:4:4 in one
+            tensor ``ycc`` [T, H, W, 3] gives ``ycc.unbind(-1)``. These, planes and BGR are the fast layouts.
         height: Output height in pixels, 1..16384.
         width: Output width in pixels, 1..16384.
         matrix: ``bt601``, ``bt709`` or ``bt2020``; what YUV means. Without effect on grey and BGR.
@@ -53,8 +54,8 @@ def frame_prep(
         ValueError: Plane shapes do not fit each other, devices differ, a size or ``matrix`` is out of range.
         ImportError: The tensors are on the CPU, and the package was never built.
     """
-    _check(planes, height, width, matrix)
-    return torch.ops.aedmae.frame_prep(list(planes), height, width, matrix, full_range)
+    _check_types(planes, height, width)
+    return _OPERATOR(list(planes), height, width, matrix, full_range)
 
 
 def frame_prep_reference(
@@ -120,60 +121,81 @@ def write(
     kernel: Callable[..., None], planes: Sequence[Tensor], out: Tensor, matrix: str, full_range: bool, *stream: int
 ) -> Tensor:
     """Fills ``out`` [T, height, width, 3] by a native kernel; the arguments must have been checked."""
-    rows = [p if p.stride(-1) == 1 and (p.dim() == 3 or p.stride(-2) == 3) else p.contiguous() for p in planes]
-    frames, height, width = planes[0].shape[:3]
+    first = planes[0]
+    shape, chroma, size = first.shape, planes[-1].shape, out.shape
+    bgr = len(shape) == 4
     kernel(
-        [(p.data_ptr(), p.stride(0), p.stride(1)) for p in rows],
-        3 if planes[0].dim() == 4 else 1,
-        tuple(1 + (have != full) for have, full in zip(planes[-1].shape[1:3], (height, width), strict=True)),
+        _channels(first) if bgr else [(p.data_ptr(), *p.stride()) for p in planes],
+        bgr,
+        (1 + (chroma[1] != shape[1]), 1 + (chroma[2] != shape[2])),
         *MATRICES[matrix],
         full_range,
-        (frames, height, width),
+        shape[:3],
         out.data_ptr(),
-        tuple(out.shape[1:3]),
+        size[1:3],
         *stream,
     )
     return out
 
 
-def _check(planes: Sequence[Tensor], height: int, width: int, matrix: str) -> None:
+def _channels(bgr: Tensor) -> list[tuple[int, ...]]:
+    """The three planes that a packed tensor is."""
+    address, (*strides, step) = bgr.data_ptr(), bgr.stride()
+    return [(address + channel * step, *strides) for channel in range(3)]
+
+
+def _check_types(planes: Sequence[Tensor], height: int, width: int) -> None:
+    """What the operator's schema would say less clearly; the rest is checked by the operator itself."""
     if not isinstance(planes, (list, tuple)) or not all(isinstance(p, Tensor) for p in planes):
         raise TypeError(f"planes: expected a list or tuple of tensors, found {_types(planes)}")
-    if any(p.dtype != torch.uint8 for p in planes):
-        raise TypeError(f"planes: expected dtype uint8, found {', '.join(str(p.dtype) for p in planes)}")
     for name, size in (("height", height), ("width", width)):
         if isinstance(size, bool) or not isinstance(size, (int, torch.SymInt)):
             raise TypeError(f"{name}: expected an int, found {type(size).__name__}")
-        if not 1 <= size <= MAX_SIZE:
-            raise ValueError(f"{name}: expected 1..{MAX_SIZE}, found {size}")
-    if matrix not in MATRICES:
-        raise ValueError(f"matrix: expected one of {', '.join(MATRICES)}, found {matrix!r}")
-    shapes = [tuple(p.shape) for p in planes]
-    if not _shapes_fit(shapes):
-        raise ValueError(
-            "planes: expected Y [T, H, W] with U and V [T, H or ceil(H/2), W or ceil(W/2)], or Y alone, "
-            f"or BGR [T, H, W, 3], with H and W in 1..{MAX_SIZE}; found {shapes}"
-        )
-    if any(p.device != planes[0].device for p in planes):
-        raise ValueError(f"planes: expected one device, found {', '.join(str(p.device) for p in planes)}")
+    if not planes:  # without a tensor there is no device to run on
+        raise ValueError(_misfit([]))
 
 
 def _types(planes: object) -> str:
     return ", ".join(type(p).__name__ for p in planes) if isinstance(planes, (list, tuple)) else type(planes).__name__
 
 
-def _shapes_fit(shapes: list[tuple[int, ...]]) -> bool:
-    if len(shapes) == 1 and len(shapes[0]) == 4:
-        return shapes[0][3] == 3 and _size_fits(shapes[0])
-    if len(shapes) not in (1, 3) or any(len(shape) != 3 for shape in shapes):
+def _check(planes: Sequence[Tensor], height: int, width: int, matrix: str) -> None:
+    for name, size in (("height", height), ("width", width)):
+        if not 1 <= size <= MAX_SIZE:
+            raise ValueError(f"{name}: expected 1..{MAX_SIZE}, found {size}")
+    if matrix not in MATRICES:
+        raise ValueError(f"matrix: expected one of {', '.join(MATRICES)}, found {matrix!r}")
+    shapes = [p.shape for p in planes]
+    if not _shapes_fit(shapes):
+        raise ValueError(_misfit(shapes))
+    device = planes[0].device
+    for p in planes:
+        if p.dtype != torch.uint8:
+            raise TypeError(f"planes: expected dtype uint8, found {', '.join(str(p.dtype) for p in planes)}")
+        if p.device != device:
+            raise ValueError(f"planes: expected one device, found {', '.join(str(p.device) for p in planes)}")
+
+
+def _misfit(shapes: Sequence[torch.Size]) -> str:
+    return (
+        "planes: expected Y [T, H, W] with U and V [T, H or ceil(H/2), W or ceil(W/2)], or Y alone, "
+        f"or BGR [T, H, W, 3], with H and W in 1..{MAX_SIZE}; found {[tuple(shape) for shape in shapes]}"
+    )
+
+
+def _shapes_fit(shapes: Sequence[torch.Size]) -> bool:
+    first = shapes[0]
+    packed = len(shapes) == 1 and len(first) == 4 and first[3] == 3
+    if not packed and (len(shapes) not in (1, 3) or len(first) != 3):
         return False
-    frames, height, width = shapes[0]
-    chroma = [(frames, h, w) for h in (height, (height + 1) // 2) for w in (width, (width + 1) // 2)]
-    return _size_fits(shapes[0]) and all(shape in chroma and shape == shapes[1] for shape in shapes[1:])
-
-
-def _size_fits(shape: tuple[int, ...]) -> bool:
-    return 1 <= shape[1] <= MAX_SIZE and 1 <= shape[2] <= MAX_SIZE
+    frames, height, width = first[:3]
+    if not (1 <= height <= MAX_SIZE and 1 <= width <= MAX_SIZE):
+        return False
+    if len(shapes) == 1:
+        return True
+    u, v = shapes[1:]
+    halves = (height + 1) // 2, (width + 1) // 2
+    return len(u) == 3 and u == v and u[0] == frames and u[1] in (height, halves[0]) and u[2] in (width, halves[1])
 
 
 def _fake(planes: list[Tensor], height: int, width: int, matrix: str = "bt601", full_range: bool = False) -> Tensor:
@@ -190,8 +212,8 @@ def _cuda(planes: list[Tensor], height: int, width: int, matrix: str = "bt601", 
     if module is None:
         _check(planes, height, width, matrix)
         return frame_prep_reference(planes, height, width, matrix, full_range)
-    with torch.cuda.device(planes[0].device):
-        out = _fake(planes, height, width, matrix)
+    out = _fake(planes, height, width, matrix)
+    with torch.cuda.device(out.device):
         stream = torch.cuda.current_stream().cuda_stream
         return write(module.frame_prep, planes, out, matrix, full_range, stream)
 
@@ -203,3 +225,4 @@ register(
     fake=_fake,
     backends=native.backends,
 )
+_OPERATOR = torch.ops.aedmae.frame_prep.default  # looked up once: saves a microsecond or two a call

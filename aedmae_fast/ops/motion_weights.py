@@ -5,6 +5,7 @@ motion_weights(frames, d) = patch_weights(motion_gradient(frames), d)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -32,7 +33,7 @@ def motion_weights(frames: Tensor, patch: int, kind: Literal["paper", "release"]
 
     Raises:
         TypeError: ``frames`` is not uint8.
-        ValueError: shapes that do not fit, or an unknown ``kind``.
+        ValueError: shapes that do not fit, an unknown ``kind``, or (CUDA) rows of more than 48 KiB.
     """
     _check(frames, patch, kind)
     return torch.ops.aedmae.motion_weights(frames, patch, kind)
@@ -62,10 +63,30 @@ def _cpu(frames: Tensor, patch: int, kind: str = "release") -> Tensor:
     return out
 
 
+def write_cuda(kernel: Callable[..., None], frames: Tensor, patch: int, kind: str, out: Tensor, stream: int) -> Tensor:
+    """Fills ``out`` [T, L] by the CUDA kernel; ``frames`` are contiguous, and the arguments have been checked."""
+    kernel(frames.data_ptr(), tuple(frames.shape), patch, kind == "release", out.data_ptr(), stream)
+    return out
+
+
+def _cuda(frames: Tensor, patch: int, kind: Literal["paper", "release"] = "release") -> Tensor:
+    module = native.cuda()
+    if module is None:
+        return motion_weights_reference(frames, patch, kind)
+    _check(frames, patch, kind)
+    row = frames.shape[2] * frames.shape[3]
+    if not 1 <= row <= module.MAX_ROW_BYTES:
+        raise ValueError(f"frames: expected width * channels in 1..{module.MAX_ROW_BYTES}, found {row}")
+    with torch.cuda.device(frames.device):
+        out = _fake(frames, patch, kind)
+        stream = torch.cuda.current_stream().cuda_stream
+        return write_cuda(module.motion_weights, frames.contiguous(), patch, kind, out, stream)
+
+
 register(
     'motion_weights(Tensor frames, int patch, str kind="release") -> Tensor',
     cpu=_cpu,
-    cuda=motion_weights_reference,
+    cuda=_cuda,
     fake=_fake,
-    backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch"},
+    backends=native.backends,
 )

@@ -56,7 +56,7 @@ class Outcome:
 class Chunk:
     """T >= 1 consecutive frames of one geometry, as decoded.
 
-    ``planes`` are uint8 tensors, the innermost dimension contiguous, rows possibly padded (strided):
+    ``planes`` are uint8 tensors, possibly strided (padded rows; U and V that take turns in memory):
     ``(Y [T, H, W], U [T, Hc, Wc], V [T, Hc, Wc])`` with ``Hc`` in {H, ceil(H/2)} and ``Wc`` in {W, ceil(W/2)};
     ``(Y [T, H, W],)`` for grey; ``(BGR [T, H, W, 3],)`` for sources that are RGB already.
     """

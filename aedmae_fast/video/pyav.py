@@ -247,8 +247,7 @@ def _planes(frame: VideoFrame) -> Iterator[Tensor]:
         if shift:
             samples = _to_8_bit(samples, shift)
         for part in range(parts):
-            one = samples[:, part::2].copy() if parts == 2 else samples
-            yield torch.from_numpy(one)[None]
+            yield torch.from_numpy(samples[:, part::parts])[None]
 
 
 def _rows(plane: Any, dtype: type[np.uint8] | type[np.uint16]) -> npt.NDArray[Any]:

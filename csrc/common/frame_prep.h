@@ -12,13 +12,15 @@
 
 namespace aedmae {
 
-// Everything frame_prep is asked to do. Pointers and strides are in bytes; the innermost dimension is contiguous.
+// Everything frame_prep is asked to do. Strides are in bytes, and any will do: packed formats are planes whose samples
+// take turns (NV12: U and V 2 bytes apart; YCbCr 4:4:4 and BGR: all three 3 bytes apart).
 struct FramePrep {
-  const uint8_t* plane[3];  // Y, U, V | Y | BGR [frames, height, width, 3]
+  const uint8_t* plane[3];  // Y, U, V | Y | B, G, R
   int64_t frame_stride[3];
   int64_t row_stride[3];
-  int32_t planes;        // 3: YUV; 1: grey or BGR
-  int32_t channels;      // of plane[0]: 1, or 3 for BGR
+  int64_t pixel_stride[3];
+  int32_t planes;        // 3, or 1 for grey
+  int32_t is_bgr;        // 1: the planes are colours already
   int32_t sub_y, sub_x;  // chroma sub-sampling, 1 or 2
   int32_t kr, kb;        // the matrix' luma weights of red and blue, in units of 1e-4
   int32_t full_range;    // 0: Y in 16..235, chroma in 16..240; 1: both in 0..255

@@ -14,8 +14,8 @@ namespace aedmae {
 // run(const FramePrep&, extra...) -> a function for module_::def. Addresses are those of Tensor.data_ptr().
 template <class... Extra>
 auto frame_prep_binding(void (*run)(const FramePrep&, Extra...)) {
-  return [run](const std::vector<std::array<int64_t, 3>>& planes,  // (address, frame stride, row stride) each
-               int32_t channels, std::array<int32_t, 2> sub,       // of plane 0; chroma sub-sampling (y, x)
+  return [run](const std::vector<std::array<int64_t, 4>>& planes,  // (address, frame, row, pixel stride) each
+               bool is_bgr, std::array<int32_t, 2> sub,            // planes are B, G, R; chroma sub-sampling (y, x)
                int32_t kr, int32_t kb, bool full_range,            // colour
                std::array<int32_t, 3> source,                      // frames, height, width
                uintptr_t out, std::array<int32_t, 2> size,         // BGR [frames, *size, 3]; height, width
@@ -26,8 +26,9 @@ auto frame_prep_binding(void (*run)(const FramePrep&, Extra...)) {
       args.plane[i] = reinterpret_cast<const uint8_t*>(planes[i][0]);
       args.frame_stride[i] = planes[i][1];
       args.row_stride[i] = planes[i][2];
+      args.pixel_stride[i] = planes[i][3];
     }
-    args.channels = channels;
+    args.is_bgr = is_bgr;
     args.sub_y = sub[0], args.sub_x = sub[1];
     args.kr = kr, args.kb = kb, args.full_range = full_range;
     args.frames = source[0], args.height = source[1], args.width = source[2];

@@ -1,6 +1,7 @@
 #include "frame_prep.h"
 
 #include <algorithm>
+#include <iterator>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -43,6 +44,20 @@ Resample make_resample(Arena& arena, int32_t n, int32_t element, Entry entry) {
   return {index, weight, shuffle, near};
 }
 
+// The same for the last step, from its table.
+Blend make_blend(Arena& arena, int32_t n, const Resample& taps) {
+  auto* word = arena.take<int16_t>(padded(n));
+  auto* slope = arena.take<int16_t>(padded(n));
+  bool fits = true;
+  for (int32_t i = 0; i < n; ++i) {
+    const int32_t byte = taps.index[i] - taps.index[i / 32 * 32];
+    fits = fits && byte < 64;
+    word[i] = static_cast<int16_t>(byte / 2 + byte % 2 * 32);
+    slope[i] = static_cast<int16_t>(-16 * (taps.weights[i] >> 16));
+  }
+  return {taps.index, word, slope, fits};
+}
+
 // The column of the i-th pixel that is converted.
 int32_t column(const FramePrep& a, const RowPlan& p, int32_t i) {
   if (!p.sparse) return i;
@@ -56,18 +71,31 @@ std::pair<int32_t, int32_t> chroma_entry(int32_t x, int32_t sub, int32_t width) 
   return near < far ? std::pair(near, weights(3, 1)) : std::pair(far, weights(1, 3));
 }
 
+int32_t turns(const FramePrep& a) {
+  const auto together = [&](int i, int j, int64_t pixel_stride) {
+    return a.plane[j] - a.plane[i] == j - i && a.pixel_stride[i] == pixel_stride && a.pixel_stride[j] == pixel_stride &&
+           a.row_stride[i] == a.row_stride[j] && a.frame_stride[i] == a.frame_stride[j];
+  };
+  if (a.planes == 1) return 1;
+  if (a.sub_y == 1 && a.sub_x == 1 && together(0, 1, 3) && together(0, 2, 3)) return 3;
+  return together(1, 2, 2) ? 2 : 1;
+}
+
 RowPlan make_plan(Arena& arena, const FramePrep& a) {
   RowPlan p{};
   p.width = a.width, p.out_width = a.out_width;
-  p.planes = a.planes, p.channels = a.channels, p.sub_x = a.sub_x;
+  p.planes = a.planes, p.is_bgr = a.is_bgr, p.sub_x = a.sub_x;
+  std::copy(std::begin(a.pixel_stride), std::end(a.pixel_stride), p.pixel_stride);
+  p.turns = turns(a);
   p.colour = make_colour(a.kr, a.kb, a.full_range);
   if (a.planes == 1) p.colour.rv = p.colour.gu = p.colour.gv = p.colour.bu = 0;
 
-  const bool yuv = a.channels == 1;  // what is BGR already is never sparse: there is nothing to save
+  const bool yuv = !a.is_bgr;  // what is BGR already is never sparse: there is nothing to save
   p.copies = a.width == a.out_width || (yuv && a.width % (2 * a.out_width) == a.out_width);  // W = w, 3w, 5w, ...
   const int32_t read = p.copies ? a.out_width : 2 * a.out_width;
   p.sparse = yuv && read < a.width;
   p.n = p.sparse ? read : a.width;
+  p.halves = yuv && a.sub_x == 2 && a.width == 2 * a.out_width;
   if (p.sparse) {
     p.luma_taps = make_resample(arena, p.n, 1, [&](int32_t i) { return std::pair(column(a, p, i), weights(16, 0)); });
     p.chroma_taps =
@@ -78,10 +106,12 @@ RowPlan make_plan(Arena& arena, const FramePrep& a) {
       const Tap tap = make_tap(i, a.width, a.out_width);
       return std::pair(p.sparse ? 2 * i : tap.index, weights(2048 - tap.weight, tap.weight));
     });
+    p.out_blend = make_blend(arena, a.out_width, p.out_taps);
   }
 
   const int64_t row = padded(a.width) + kSlack;
   p.luma = arena.take<uint8_t>(row);
+  for (uint8_t*& r : p.chroma) r = arena.take<uint8_t>(row);
   p.u_row = arena.take<int16_t>(row + 1) + 1;
   p.v_row = arena.take<int16_t>(row + 1) + 1;
   for (int16_t** r : {&p.y, &p.u, &p.v}) *r = arena.take<int16_t>(row);
@@ -93,9 +123,9 @@ SourceRow source_row(const FramePrep& a, int64_t t, int32_t y) {
   const auto row = [&](int plane, int64_t i) {
     return a.plane[plane] + t * a.frame_stride[plane] + i * a.row_stride[plane];
   };
-  if (a.planes == 1) return {row(0, y), nullptr, nullptr, nullptr, nullptr};
+  if (a.planes == 1) return {{row(0, y)}, {row(0, y)}};
   const int32_t near = chroma_near(y, a.sub_y), far = chroma_far(y, a.sub_y, (a.height + a.sub_y - 1) / a.sub_y);
-  return {row(0, y), row(1, near), row(1, far), row(2, near), row(2, far)};
+  return {{row(0, y), row(1, near), row(2, near)}, {row(0, y), row(1, far), row(2, far)}};
 }
 
 }  // namespace

@@ -50,9 +50,46 @@ void resample(const Resample& r, int n, const T* src, int16_t* dst) {
   run(r.index, r.shuffle, r.weights, n, src, dst);
 }
 
+#if defined(AEDMAE_HAS_PERMUTE16)
+void blend(const int32_t* __restrict index, const int16_t* __restrict word, const int16_t* __restrict slope, int n,
+           const uint8_t* __restrict src, int16_t* __restrict dst) {
+  for (int i = 0; i < n; i += kLanes) {
+    const uint8_t* from = src + index[i];
+    const Vec pq = permute16(load(from), load(from + 1), load(word + i));
+    const Vec p128 = shr16<1>(shl16<8>(pq)), q128 = shl16<7>(shr16<8>(pq));
+    store(dst + i, add16(p128, mulhrs16(sub16(p128, q128), load(slope + i))));
+  }
+}
+#endif
+
+// The n pixels of one colour -> the w pixels of the result, 128 times their scale.
+void resize(const RowPlan& p, const uint8_t* colour, int16_t* dst) {
+#if defined(AEDMAE_HAS_PERMUTE16)
+  if (p.out_blend.fits) {
+    blend(p.out_blend.index, p.out_blend.word, p.out_blend.slope, p.out_width, colour, dst);
+    return;
+  }
+#endif
+  resample<8, 4>(p.out_taps, p.out_width, colour, dst);
+}
+
+// vectors(x) for n results in steps of so many, the last of which may overlap the one before; where not even one step
+// fits, single(x). So neither a source nor a result is touched past its end.
+template <int step, class Vectors, class Single>
+inline void in_steps(int n, Vectors vectors, Single single) {
+  if (n < step)
+    for (int x = 0; x < n; ++x) single(x);
+  else
+    for (int x = 0; x < n; x += step) vectors(x + step <= n ? x : n - step);
+}
+
 // Chroma of a luma row, at 4 times its scale, from the chroma rows above and below; the edges are repeated once.
 void between_rows(const uint8_t* __restrict near, const uint8_t* __restrict far, int n, int16_t* __restrict row) {
-  for (int k = 0; k < n; ++k) row[k] = static_cast<int16_t>(3 * near[k] + far[k]);
+  const auto vectors = [=](int k) {
+    const Vec most = load8(near + k);
+    store(row + k, add16(add16(add16(most, most), most), load8(far + k)));
+  };
+  in_steps<kLanes>(n, vectors, [=](int k) { row[k] = static_cast<int16_t>(3 * near[k] + far[k]); });
   row[-1] = row[0];
   row[n] = row[n - 1];
 }
@@ -101,17 +138,22 @@ void convert(const Matrix matrix, int n, const int16_t* __restrict y, const int1
 
 // The same for a whole row with chroma sub-sampled in x. It falls apart into even and odd pixels: a 16-bit lane of luma
 // holds one of each, and both take 3 parts of one chroma sample; the even one takes 1 part of the sample before, the
-// odd one of the sample after.
+// odd one of the sample after. Gives the pixels, or (T = int16_t, n / 2 of them) their means, 128 times the colour.
+template <class T>
 void convert_whole(const Matrix matrix, int n, const uint8_t* __restrict y, const int16_t* __restrict u,
-                   const int16_t* __restrict v, uint8_t* __restrict b, uint8_t* __restrict g, uint8_t* __restrict r) {
+                   const int16_t* __restrict v, T* __restrict b, T* __restrict g, T* __restrict r) {
   const auto three = [](Vec c) { return add16(add16(c, c), c); };
   for (int k = 0; 2 * k < n; k += kLanes) {
     const Vec u3 = three(load(u + k)), v3 = three(load(v + k)), luma = load(y + 2 * k);
     const Matrix::Bgr even = matrix(shr16<4>(shl16<8>(luma)), add16(u3, load(u + k - 1)), add16(v3, load(v + k - 1)));
     const Matrix::Bgr odd = matrix(shl16<4>(shr16<8>(luma)), add16(u3, load(u + k + 1)), add16(v3, load(v + k + 1)));
-    store(b + 2 * k, or_(clip8(even.b), shl16<8>(clip8(odd.b))));
-    store(g + 2 * k, or_(clip8(even.g), shl16<8>(clip8(odd.g))));
-    store(r + 2 * k, or_(clip8(even.r), shl16<8>(clip8(odd.r))));
+    const auto put = [k](T* to, Vec first, Vec second) {
+      if (sizeof(T) == 1)
+        store(to + 2 * k, or_(clip8(first), shl16<8>(clip8(second))));
+      else
+        store(to + k, shl16<6>(add16(clip8(first), clip8(second))));
+    };
+    put(b, even.b, odd.b), put(g, even.g, odd.g), put(r, even.r, odd.r);
   }
 }
 
@@ -127,20 +169,67 @@ void times128(const uint8_t* __restrict row, int n, int16_t* __restrict out) {
   for (int x = 0; x < n; x += kLanes) store(out + x, shl16<7>(load8(row + x)));
 }
 
-void split_bgr(const uint8_t* __restrict row, int n, uint8_t* __restrict b, uint8_t* __restrict g,
-               uint8_t* __restrict r) {
-  for (int x = 0; x < n; ++x) b[x] = row[3 * x], g[x] = row[3 * x + 1], r[x] = row[3 * x + 2];
+// n samples that lie `stride` bytes apart, side by side.
+void gather(const uint8_t* __restrict row, int64_t stride, int n, uint8_t* __restrict out) {
+  if (stride == 1)
+    std::memcpy(out, row, n);
+  else
+    for (int x = 0; x < n; ++x) out[x] = row[x * stride];
 }
 
-// Y, U, V of one source row -> the n pixels p.bgr. Of a grey source u_row and v_row stay 0.
-void colours(const RowPlan& p, const SourceRow& s) {
-  const Matrix matrix(p.colour);
-  std::memcpy(p.luma, s.luma, p.width);  // the source must not be read past its end
-  if (p.planes == 3) {
-    const int chroma_width = (p.width + p.sub_x - 1) / p.sub_x;
-    between_rows(s.u_near, s.u_far, chroma_width, p.u_row);
-    between_rows(s.v_near, s.v_far, chroma_width, p.v_row);
+// a b a b ...
+void split2(const uint8_t* __restrict row, int n, uint8_t* __restrict a, uint8_t* __restrict b) {
+  const auto vectors = [=](int x) {
+    const Vec first = load(row + 2 * x), second = load(row + 2 * x + 2 * kLanes);
+    store(a + x, pack8(shr16<8>(shl16<8>(first)), shr16<8>(shl16<8>(second))));
+    store(b + x, pack8(shr16<8>(first), shr16<8>(second)));
+  };
+  in_steps<2 * kLanes>(n, vectors, [=](int x) { a[x] = row[2 * x], b[x] = row[2 * x + 1]; });
+}
+
+// a b c a b c ...
+void split3(const uint8_t* __restrict row, int n, uint8_t* __restrict a, uint8_t* __restrict b, uint8_t* __restrict c) {
+  const auto vectors = [=](int x) {
+    const Three v = load_three(row + 3 * x);
+    store(a + x, v.a), store(b + x, v.b), store(c + x, v.c);
+  };
+  in_steps<2 * kLanes>(n, vectors, [=](int x) { a[x] = row[3 * x], b[x] = row[3 * x + 1], c[x] = row[3 * x + 2]; });
+}
+
+void gather_chroma(const RowPlan& p, const uint8_t* const* row, int n, uint8_t* u, uint8_t* v) {
+  if (p.turns == 2) {
+    split2(row[1], n, u, v);
+  } else {
+    gather(row[1], p.pixel_stride[1], n, u);
+    gather(row[2], p.pixel_stride[2], n, v);
   }
+}
+
+// Y, U, V of one source row -> p.luma, p.u_row, p.v_row. Of a grey source u_row and v_row stay 0.
+void read_row(const RowPlan& p, const SourceRow& s) {
+  const int n = (p.width + p.sub_x - 1) / p.sub_x;
+  uint8_t* const* const c = p.chroma;
+  if (p.turns == 3) {
+    split3(s.near[0], n, p.luma, c[0], c[1]);
+    between_rows(c[0], c[0], n, p.u_row);
+    between_rows(c[1], c[1], n, p.v_row);
+    return;
+  }
+  gather(s.near[0], p.pixel_stride[0], p.width, p.luma);  // even where contiguous: it is read past its end
+  if (p.planes == 1) return;
+  if (p.pixel_stride[1] == 1 && p.pixel_stride[2] == 1) {
+    between_rows(s.near[1], s.far[1], n, p.u_row);
+    between_rows(s.near[2], s.far[2], n, p.v_row);
+    return;
+  }
+  gather_chroma(p, s.near, n, c[0], c[1]);
+  gather_chroma(p, s.far, n, c[2], c[3]);
+  between_rows(c[0], c[2], n, p.u_row);
+  between_rows(c[1], c[3], n, p.v_row);
+}
+
+// That row -> the n pixels p.bgr.
+void colours(const RowPlan& p, const Matrix& matrix) {
   if (p.sparse) {
     resample<0, 0>(p.luma_taps, p.n, p.luma, p.y);
     resample<0, 0>(p.chroma_taps, p.n, p.u_row, p.u);
@@ -157,23 +246,29 @@ void colours(const RowPlan& p, const SourceRow& s) {
 }
 
 void source_row(const RowPlan& p, const SourceRow& s, int16_t* hq) {
-  if (p.channels == 3)
-    split_bgr(s.luma, p.width, p.bgr[0], p.bgr[1], p.bgr[2]);
-  else
-    colours(p, s);
-  for (int c = 0; c < p.planes * p.channels; ++c) {
-    int16_t* to = hq + c * padded(p.out_width);
+  int16_t* const to[3] = {hq, hq + padded(p.out_width), hq + 2 * padded(p.out_width)};
+  if (p.is_bgr && p.turns == 3) {
+    split3(s.near[0], p.width, p.bgr[0], p.bgr[1], p.bgr[2]);
+  } else if (p.is_bgr) {
+    for (int c = 0; c < 3; ++c) gather(s.near[c], p.pixel_stride[c], p.width, p.bgr[c]);
+  } else {
+    const Matrix matrix(p.colour);
+    read_row(p, s);
+    if (p.halves) return convert_whole(matrix, p.n, p.luma, p.u_row, p.v_row, to[0], to[1], to[2]);
+    colours(p, matrix);
+  }
+  for (int c = 0; c < p.planes; ++c) {
     if (p.copies)
-      times128(p.bgr[c], p.out_width, to);
+      times128(p.bgr[c], p.out_width, to[c]);
     else
-      resample<8, 4>(p.out_taps, p.out_width, p.bgr[c], to);
+      resize(p, p.bgr[c], to[c]);
   }
 }
 
 void output_row(const RowPlan& p, const int16_t* __restrict hq0, const int16_t* __restrict hq1, int32_t weight,
                 uint8_t* __restrict out) {
   const int n = p.out_width;
-  const int64_t stride = p.planes * p.channels == 1 ? 0 : padded(n);
+  const int64_t stride = p.planes == 1 ? 0 : padded(n);
   const Vec weights = all32(pair(2048 - weight, weight)), half = all32(1 << 17);
   const auto blend = [&](int64_t i) {
     const Vec a = load(hq0 + i), b = load(hq1 + i);

@@ -62,6 +62,10 @@ inline Vec pack8(Vec a, Vec b) { return plain_order(_mm512_packus_epi16(a, b)); 
 #define AEDMAE_HAS_SHUFFLE8  // a byte position with its top bit set gives 0
 inline Vec shuffle8(Vec a, Vec bytes) { return _mm512_shuffle_epi8(a, bytes); }
 inline Vec select(Vec mask, Vec a, Vec b) { return _mm512_ternarylogic_epi32(mask, a, b, 0xca); }
+#define AEDMAE_HAS_PERMUTE16  // 32 lanes of the 64 of a and b
+inline Vec permute16(Vec a, Vec b, Vec lanes) { return _mm512_permutex2var_epi16(a, lanes, b); }
+inline Vec sub16(Vec a, Vec b) { return _mm512_sub_epi16(a, b); }
+inline Vec mulhrs16(Vec a, Vec b) { return _mm512_mulhrs_epi16(a, b); }  // (a * b + 2^14) >> 15
 template <class F>
 inline Vec parts(F part) {
   const __m256i a = _mm256_inserti128_si256(_mm256_castsi128_si256(part(0)), part(1), 1);
@@ -207,7 +211,6 @@ template <class F>
 inline Vec parts(F part) {
   return part(0);
 }
-inline void store_bgr(uint8_t* out, Vec b, Vec g, Vec r) { vst3q_u8(out, uint8x16x3_t{{u8(b), u8(g), u8(r)}}); }
 
 #else
 #error "simd.h has no operations for this CPU yet: x86-64 and aarch64 only"
@@ -218,35 +221,60 @@ inline int32_t pair(int even, int odd) {
   return static_cast<int32_t>((static_cast<uint32_t>(even) & 0xffff) | static_cast<uint32_t>(odd) << 16);
 }
 
-// Stores 2 * kLanes pixels of bytes b, g, r as b g r b g r ...
+// 2 * kLanes pixels of three bytes that take turns in memory, a b c a b c ...: load_three takes them apart, store_bgr
+// puts them together.
+struct Three {
+  Vec a, b, c;
+};
+
 #if defined(__AVX2__)
+// Byte i of the k-th 16 of 48 belongs to channel (k + i) % 3 and pixel (16 k + i) / 3. So each channel has one byte for
+// every i, in one of the three: one shuffle each, and taking them in turns.
+struct Turns {
+  int8_t pixel[3][64], byte[3][64], turn[3][64];
+  constexpr Turns() : pixel(), byte(), turn() {
+    for (int c = 0; c < 3; ++c)
+      for (int i = 0; i < 64; ++i) {
+        pixel[c][i] = static_cast<int8_t>((16 * ((c + 2 * (i % 16)) % 3) + i % 16) / 3);
+        byte[c][i] = static_cast<int8_t>((3 * (i % 16) + c) % 16);
+        turn[c][i] = (i % 16) % 3 == c ? -1 : 0;
+      }
+  }
+};
+constexpr Turns kTurns;
+inline Vec turns(Vec first, Vec second, Vec third) {
+  return select(load(kTurns.turn[0]), first, select(load(kTurns.turn[1]), second, third));
+}
+inline Three load_three(const uint8_t* p) {
+  const auto sixteenth = [p](int k) { return parts([p, k](int j) { return part_at(p + 48 * j + 16 * k); }); };
+  const Vec x = sixteenth(0), y = sixteenth(1), z = sixteenth(2);
+  return {shuffle8(turns(x, z, y), load(kTurns.byte[0])), shuffle8(turns(y, x, z), load(kTurns.byte[1])),
+          shuffle8(turns(z, y, x), load(kTurns.byte[2]))};
+}
 inline void store_bgr(uint8_t* out, Vec b, Vec g, Vec r) {
-  // Byte i of the k-th 16 of 48 comes from channel (k + i) % 3 and pixel (16 k + i) / 3. So each channel has one byte
-  // for every i, in one of the three: one shuffle each, then take them in turns.
-  struct Tables {
-    int8_t pixel[3][64], turn[3][64];
-    constexpr Tables() : pixel(), turn() {
-      for (int c = 0; c < 3; ++c)
-        for (int i = 0; i < 64; ++i) {
-          pixel[c][i] = static_cast<int8_t>((16 * ((c + 2 * (i % 16)) % 3) + i % 16) / 3);
-          turn[c][i] = (i % 16) % 3 == c ? -1 : 0;
-        }
-    }
-  };
-  static constexpr Tables t;
-  const Vec x = shuffle8(b, load(t.pixel[0])), y = shuffle8(g, load(t.pixel[1])), z = shuffle8(r, load(t.pixel[2]));
-  const auto turns = [&](Vec first, Vec second, Vec third) {
-    return select(load(t.turn[0]), first, select(load(t.turn[1]), second, third));
-  };
+  const Vec x = shuffle8(b, load(kTurns.pixel[0])), y = shuffle8(g, load(kTurns.pixel[1])),
+            z = shuffle8(r, load(kTurns.pixel[2]));
   store_parts(out, turns(x, y, z), turns(y, z, x), turns(z, x, y));
 }
 #elif defined(__SSE2__)
+inline Three load_three(const uint8_t* p) {
+  uint8_t c[3][16];
+  for (int x = 0; x < 16; ++x)
+    for (int k = 0; k < 3; ++k) c[k][x] = p[3 * x + k];
+  return {load(c[0]), load(c[1]), load(c[2])};
+}
 inline void store_bgr(uint8_t* out, Vec b, Vec g, Vec r) {
   uint8_t c[3][16];
   store(c[0], b), store(c[1], g), store(c[2], r);
   for (int x = 0; x < 16; ++x)
     for (int k = 0; k < 3; ++k) out[3 * x + k] = c[k][x];
 }
+#elif defined(__aarch64__)
+inline Three load_three(const uint8_t* p) {
+  const uint8x16x3_t c = vld3q_u8(p);
+  return {vec(c.val[0]), vec(c.val[1]), vec(c.val[2])};
+}
+inline void store_bgr(uint8_t* out, Vec b, Vec g, Vec r) { vst3q_u8(out, uint8x16x3_t{{u8(b), u8(g), u8(r)}}); }
 #endif
 
 }  // namespace

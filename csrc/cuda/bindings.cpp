@@ -8,6 +8,7 @@
 
 #include "../common/frame_prep_binding.h"
 #include "frame_prep.h"
+#include "motion_bindings.h"
 
 namespace py = pybind11;
 
@@ -27,4 +28,5 @@ PYBIND11_MODULE(_cuda, m) {
   m.def("device_count", &device_count, "Number of CUDA devices, and why there is none");
   m.def("build_info", [] { return py::dict(py::arg("archs") = AEDMAE_CUDA_ARCHS, py::arg("cuda") = CUDART_VERSION); });
   m.def("frame_prep", aedmae::frame_prep_binding(&aedmae::frame_prep_cuda));
+  aedmae::bind_motion(m);
 }

@@ -1,7 +1,6 @@
 // One thread an output pixel: it converts the (up to) four source pixels that it reads. Neighbours read the same ones,
 // but from cache, and nothing but the decoded planes and the result touches memory.
 #include "frame_prep.h"
-
 #include "launch.h"
 
 namespace aedmae {
@@ -23,15 +22,18 @@ __device__ int32_t chroma(const FramePrep& a, int32_t plane, int64_t t, int32_t 
   const uint8_t* frame = a.plane[plane] + t * a.frame_stride[plane];
   const uint8_t* near = frame + chroma_near(y, a.sub_y) * a.row_stride[plane];
   const uint8_t* far = frame + chroma_far(y, a.sub_y, height) * a.row_stride[plane];
-  const int32_t k = chroma_near(x, a.sub_x), l = chroma_far(x, a.sub_x, width);
+  const int64_t k = chroma_near(x, a.sub_x) * a.pixel_stride[plane];
+  const int64_t l = chroma_far(x, a.sub_x, width) * a.pixel_stride[plane];
   return 3 * (3 * near[k] + far[k]) + 3 * near[l] + far[l] - 2048;
 }
 
 // The source pixel at (y, x), 0..255 each.
 __device__ Bgr pixel(const FramePrep& a, const Colour& c, int64_t t, int32_t y, int32_t x) {
-  const uint8_t* row = a.plane[0] + t * a.frame_stride[0] + y * a.row_stride[0];
-  if (a.channels == 3) return {row[3 * x], row[3 * x + 1], row[3 * x + 2]};
-  const int32_t luma = c.y * 16 * (row[x] - c.y_offset) + (1 << 16);
+  const auto sample = [&](int32_t plane) -> int32_t {
+    return a.plane[plane][t * a.frame_stride[plane] + y * a.row_stride[plane] + x * a.pixel_stride[plane]];
+  };
+  if (a.is_bgr) return {sample(0), sample(1), sample(2)};
+  const int32_t luma = c.y * 16 * (sample(0) - c.y_offset) + (1 << 16);
   const int32_t u = a.planes == 3 ? chroma(a, 1, t, y, x) : 0, v = a.planes == 3 ? chroma(a, 2, t, y, x) : 0;
   return {clip8((luma + c.bu * u) >> 17), clip8((luma + c.gu * u + c.gv * v) >> 17), clip8((luma + c.rv * v) >> 17)};
 }
@@ -60,7 +62,7 @@ void frame_prep_cuda(const FramePrep& a, uintptr_t stream) {
   const dim3 block(32, 8);
   const dim3 grid((a.out_width + block.x - 1) / block.x, (a.out_height + block.y - 1) / block.y,
                   a.frames < 65535 ? a.frames : 65535);
-  launch("frame_prep", frame_prep_kernel, grid, block, reinterpret_cast<cudaStream_t>(stream), a,
+  launch("frame_prep", frame_prep_kernel, grid, block, 0, reinterpret_cast<cudaStream_t>(stream), a,
          make_colour(a.kr, a.kb, a.full_range));
 }
 

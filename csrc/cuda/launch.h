@@ -1,5 +1,5 @@
-// The one place that launches kernels: `<<<...>>>` on the GPU, plain loops where tests/cuda_on_host runs the same
-// source on the host.
+// The one place that launches kernels: `<<<...>>>` on the GPU, fibers where tests/cuda_on_host runs the same source on
+// the host.
 #pragma once
 
 #if !defined(AEDMAE_CUDA_ON_HOST)
@@ -13,10 +13,18 @@ namespace aedmae {
 
 // Throws std::runtime_error if the launch itself fails; what happens on the GPU later is reported by later calls.
 template <class... Params, class... Args>
-void launch(const char* name, void (*kernel)(Params...), dim3 grid, dim3 block, cudaStream_t stream, Args... args) {
-  kernel<<<grid, block, 0, stream>>>(args...);
+void launch(const char* name, void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes,
+            cudaStream_t stream, Args... args) {
+  kernel<<<grid, block, shared_bytes, stream>>>(args...);
   const cudaError_t error = cudaGetLastError();
   if (error != cudaSuccess) throw std::runtime_error(std::string(name) + ": " + cudaGetErrorString(error));
+}
+
+// The block's shared memory, all of it dynamic: as many bytes as its launch asks for, 16-byte aligned, not initialised.
+template <class T>
+__device__ T* shared_memory() {
+  extern __shared__ uint4 aedmae_shared_memory[];
+  return reinterpret_cast<T*>(aedmae_shared_memory);
 }
 
 }  // namespace aedmae

@@ -23,7 +23,18 @@ from aedmae_fast.ops import frame_prep, native
 from aedmae_fast.ops.frame_prep import MATRICES, coefficients, frame_prep_reference, write
 
 Planes = tuple[Tensor, ...]
-KINDS = {"420": (2, 2), "422": (1, 2), "440": (2, 1), "444": (1, 1), "grey": None, "bgr": None}
+KINDS = {  # chroma's sub-sampling (y, x)
+    "420": (2, 2),
+    "422": (1, 2),
+    "440": (2, 1),
+    "444": (1, 1),
+    "nv12": (2, 2),  # U and V take turns
+    "nv21": (2, 2),  # V and U do
+    "nv16": (1, 2),
+    "ycc": (1, 1),  # Y, U and V do
+    "grey": None,
+    "bgr": None,
+}
 SHAPES = [  # H, W -> height, width
     (1, 1, 1, 1),
     (1, 1, 7, 9),
@@ -45,7 +56,7 @@ SHAPES = [  # H, W -> height, width
 
 
 def make_planes(kind: str, frames: int, height: int, width: int, fill: int | None = None, padding: int = 0) -> Planes:
-    """Planes of one kind: random, or all ``fill``; every row followed by ``padding`` bytes, every frame by a row."""
+    """Planes of one kind: random, or all ``fill``; every row followed by ``padding`` samples, every frame by a row."""
 
     def plane(rows: int, columns: int, *channels: int) -> Tensor:
         size = (frames, rows + (padding > 0), columns + padding, *channels)
@@ -56,6 +67,11 @@ def make_planes(kind: str, frames: int, height: int, width: int, fill: int | Non
         return (plane(height, width, *([3] if kind == "bgr" else [])),)
     sub_y, sub_x = KINDS[kind]
     chroma = (-(-height // sub_y), -(-width // sub_x))
+    if kind == "ycc":
+        return plane(height, width, 3).unbind(-1)
+    if kind.startswith("nv"):
+        u, v = plane(*chroma, 2).unbind(-1)
+        return (plane(height, width), v, u) if kind == "nv21" else (plane(height, width), u, v)
     return plane(height, width), plane(*chroma), plane(*chroma)
 
 
@@ -201,14 +217,20 @@ def test_nothing_around_the_result_is_written(isa: str) -> None:
     assert (room[::2] == 9).all()
 
 
-def before_forbidden_memory(plane: Tensor) -> Tensor:
-    """A copy that ends where a page begins that must not be read."""
-    page = mmap.PAGESIZE
-    memory = mmap.mmap(-1, 2 * page)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(address + page), ctypes.c_size_t(page), 0) == 0
-    copy = torch.frombuffer(memory, dtype=torch.uint8, count=plane.numel(), offset=page - plane.numel())
-    return copy.view(plane.shape).copy_(plane)
+def before_forbidden_memory(planes: Planes) -> Planes:
+    """Copies, packed alike, that end where a page begins that must not be read."""
+    found: list[Tensor] = []
+    for storage in {plane.untyped_storage().data_ptr(): plane.untyped_storage() for plane in planes}.values():
+        size, page = storage.nbytes(), mmap.PAGESIZE
+        memory = mmap.mmap(-1, 2 * page)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(address + page), ctypes.c_size_t(page), 0) == 0
+        copy = torch.frombuffer(memory, dtype=torch.uint8, count=size, offset=page - size)
+        copy.copy_(torch.empty(0, dtype=torch.uint8).set_(storage))
+        of_storage = [p for p in planes if p.untyped_storage().data_ptr() == storage.data_ptr()]
+        start = copy.storage_offset()
+        found += [copy.as_strided(p.shape, p.stride(), start + p.storage_offset()) for p in of_storage]
+    return tuple(found)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -216,7 +238,8 @@ def before_forbidden_memory(plane: Tensor) -> Tensor:
 def test_nothing_past_the_planes_is_read(isa: str, kind: str, width: int) -> None:
     """Reading on would end the process: vectors are wider than rows."""
     planes = make_planes(kind, 1, 7, 101)
-    guarded = [before_forbidden_memory(plane) for plane in planes]
+    guarded = before_forbidden_memory(planes)
+    assert all(torch.equal(g, p) and g.stride() == p.stride() for g, p in zip(guarded, planes, strict=True))
     assert torch.equal(frame_prep(guarded, 5, width), frame_prep_reference(planes, 5, width))
 
 
@@ -228,10 +251,29 @@ def test_operator_equals_the_reference_on_awkward_strides() -> None:
     variants: list[Planes] = [
         (y[::2], u[::2], v[::2]),  # strided frames
         (y.flip(0)[1:], u[1:], v[:1].expand(2, -1, -1)),  # one frame of V for all
-        (y.mT, u.mT, v.mT),  # columns contiguous: copied
+        (y.mT, u.mT, v.mT),  # columns contiguous
+        (y[:, :, ::2], u[:, :, ::2], v[:, :, ::2]),  # every second column
+        (torch.randint(0, 256, (2, 3, 32, 48), dtype=torch.uint8).movedim(1, 3),),  # BGR as planes
+        (torch.randint(0, 256, (2, 32, 48, 4), dtype=torch.uint8)[..., :3],),  # BGRA
+        (y[:1].expand(3, -1, -1), u, v),
+        torch.randint(0, 256, (2, 32, 48, 3), dtype=torch.uint8).flip(-1).unbind(-1)[::-1],  # V, U, Y in memory
+        (y, u[:, :1, :1].expand_as(u), v),  # one sample for all
     ]
     for planes in variants:
-        assert torch.equal(frame_prep(planes, 20, 30), frame_prep_reference(planes, 20, 30))
+        for width in (24, 30, 48):
+            assert torch.equal(frame_prep(planes, 20, width), frame_prep_reference(planes, 20, width))
+
+
+def test_packed_formats_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tensor, "contiguous", lambda *_: pytest.fail("copied"))
+    monkeypatch.setattr(Tensor, "clone", lambda *_: pytest.fail("copied"))
+    seen: list[tuple[int, ...]] = []
+    for kind in ("nv12", "ycc", "bgr"):
+        planes = make_planes(kind, 1, 8, 12)
+        write(lambda rows, *_: seen.extend(rows), planes, torch.empty(1, 4, 6, 3, dtype=torch.uint8), "bt601", False)
+        starts = [planes[0][..., c] for c in range(3)] if kind == "bgr" else planes
+        assert seen == [(p.data_ptr(), *p.stride()) for p in starts]
+        seen.clear()
 
 
 def test_defaults_are_the_operators() -> None:
