@@ -28,8 +28,9 @@ from setuptools.errors import CompileError
 HEADERS = sorted(str(path) for path in Path("csrc").rglob("*.h"))
 CXX_FLAGS = ["-O3", "-Wall", "-Wextra"]
 ISA_FLAGS = {  # by the end of a source's name; all other sources are compiled for the baseline
-    "_avx2": ["-mavx2"],
+    "_avx2": ["-mavx2", "-mfma"],
     "_avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"],
+    "_avx512_bf16": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512bf16"],
 }
 
 

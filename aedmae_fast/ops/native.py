@@ -9,7 +9,11 @@ import functools
 import importlib
 from types import ModuleType
 
-__all__ = ["backends", "cpu", "cuda", "why_no_cuda"]
+import torch
+
+__all__ = ["DTYPES", "backends", "cpu", "cpu_backend", "cuda", "why_no_cuda"]
+
+DTYPES = (torch.float32, torch.bfloat16)  # of the network's kernels
 
 
 @functools.cache
@@ -38,9 +42,14 @@ def why_no_cuda() -> str:
     return _cuda()[1]
 
 
+def cpu_backend() -> str:
+    """What an op with a C++ kernel runs on for CPU tensors."""
+    return f"C++ ({cpu().isa()})"
+
+
 def backends() -> dict[str, str]:
     """What an op with both a C++ and a CUDA kernel runs on, by device type, and why on nothing faster."""
-    return {"cpu": f"C++ ({cpu().isa()})", "cuda": "CUDA C++" if cuda() else f"PyTorch ({why_no_cuda()})"}
+    return {"cpu": cpu_backend(), "cuda": "CUDA C++" if cuda() else f"PyTorch ({why_no_cuda()})"}
 
 
 @functools.cache

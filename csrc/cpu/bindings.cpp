@@ -4,6 +4,7 @@
 #include "../common/frame_prep_binding.h"
 #include "frame_prep.h"
 #include "isa.h"
+#include "network_bindings.h"
 
 namespace py = pybind11;
 
@@ -21,5 +22,6 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("build_info", [] {  // the macros come from setup.py
     return py::dict(py::arg("compiler") = AEDMAE_COMPILER, py::arg("cuda") = AEDMAE_CUDA_STATUS);
   });
+  aedmae::bind_network(m);
   m.def("frame_prep", aedmae::frame_prep_binding(&aedmae::frame_prep_cpu));
 }

@@ -10,12 +10,14 @@
 #include <vector>
 
 #include "frame_prep_rows.h"
+#include "network.h"
 
 namespace aedmae {
 
 struct Kernels {
   const char* isa;
   FramePrepRows frame_prep;
+  NetworkKernels network_f32, network_bf16;
 };
 
 const Kernels& kernels();              // those in force: the best this CPU has, or what was forced
