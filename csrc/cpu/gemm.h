@@ -60,11 +60,15 @@ Panels<Operand> take_panels(Scratch& scratch, int64_t k, int64_t columns) {
 template <class Operand, class T>
 inline Float steps_at(const T* row, int64_t k, int64_t size) {
   if constexpr (sizeof(Operand) == sizeof(T)) {
-    T elements[kWidth * kPerStep<T>] = {};
+    constexpr int64_t kElements = kWidth * kPerStep<T>;
     Float steps;
-    const bool whole = size - k >= kWidth * kPerStep<T>;
-    if (!whole) std::memcpy(elements, row + k, (size - k) * sizeof(T));
-    std::memcpy(&steps, whole ? row + k : elements, sizeof steps);
+    if (size - k >= kElements) {
+      std::memcpy(&steps, row + k, sizeof steps);
+    } else {
+      T elements[kElements] = {};
+      std::memcpy(elements, row + k, (size - k) * sizeof(T));
+      std::memcpy(&steps, elements, sizeof steps);
+    }
     return steps;
   } else {
     return load(row + k, size - k);  // one element a step, widened

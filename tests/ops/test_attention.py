@@ -23,8 +23,12 @@ SHAPES = [  # B, heads, N, D
 
 
 def heads_of(b: int, heads: int, n: int, d: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """q, k, v as a block hands them over: views [B, heads, N, D] of [3, B, N, heads * D]."""
-    q, k, v = (x.unflatten(2, (heads, d)).transpose(1, 2) for x in normal(3, b, n, heads * d, dtype=dtype))
+    """q, k, v as a block hands them over: views [B, heads, N, D] of [3, B, N, heads * D].
+
+    The values' mean is not 0: a mean of few values that cancel would be all rounding.
+    """
+    qkv = torch.stack([normal(b, n, heads * d, dtype=dtype, mean=mean) for mean in (0, 0, 2)])
+    q, k, v = (x.unflatten(2, (heads, d)).transpose(1, 2) for x in qkv)
     return q, k, v
 
 
