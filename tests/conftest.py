@@ -12,6 +12,7 @@ import torch
 
 from aedmae_fast.config import ModelConfig
 from aedmae_fast.model.network import AedMae
+from aedmae_fast.ops import native
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS refuses to be deterministic
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -42,6 +43,14 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is absent: real data is not part of the repository")
     return SHARED
+
+
+@pytest.fixture(params=native.cpu().isas())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every instruction set that this machine has, forced."""
+    native.cpu().set_isa(request.param)
+    yield request.param
+    native.cpu().set_isa("auto")
 
 
 TINY = ModelConfig(

@@ -1,15 +1,14 @@
 """From windows to the terms of the score, eagerly: the plain runner, which a captured one must agree with.
 
-Computes in micro-batches of one fixed size, because a library's matrix product may round differently for another batch
-size: so a frame's terms depend on its window alone. On a CPU that is one frame at a time, one frame per thread, with
-single-threaded operations: no barrier inside a frame, so that a core that is busy elsewhere slows down one frame and
-not all (benchmarks/threads.py: 1.2 to 2.2 times as fast as two threads on the same frame), and the same bits whatever
-the number of cores.
+Computes in micro-batches of one fixed size, because a GPU library's matrix product may round differently for another
+batch size: so a frame's terms depend on its window alone. On a CPU that is one frame at a time, one frame per thread,
+with single-threaded operations: no barrier inside a frame, so that a core that is busy elsewhere slows down one frame
+and not all (benchmarks/threads.py: 1.2 to 2.2 times as fast as two threads on the same frame), and the same bits
+whatever the number of cores.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -17,8 +16,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from aedmae_fast.config import TARGET_CHANNELS, ScoringPreset
+from aedmae_fast.config import TARGET_CHANNELS, WINDOW, ScoringPreset
 from aedmae_fast.engine.ring import Window
+from aedmae_fast.model.inference import InferenceModel
 from aedmae_fast.model.masks import mask_bank
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.ops import discrepancy_map, mean_filter
@@ -39,7 +39,7 @@ class Runner:
     """Holds the network on its device in its precision.
 
     Args:
-        model: a network in float32; it is copied and stays as it is.
+        model: a network in float32; it stays as it is.
         precision: ``fp32`` or ``bf16`` (weights and activations; errors and sums are float32 in both).
         threads: on a CPU, frames computed at the same time. Sets torch to one thread an operation.
     """
@@ -47,10 +47,11 @@ class Runner:
     def __init__(self, model: AedMae, preset: ScoringPreset, device: str, precision: str, threads: int) -> None:
         self.device = torch.device(device)
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-        self._model = copy.deepcopy(model).to(self.device, dtype).eval()
+        self._model = InferenceModel(model, self.device, dtype)
         self._preset = preset
         self._masks = mask_bank(model.config).to(self.device)  # [K, L]
         self._size = MICRO_BATCH[self.device.type]
+        self._windows = torch.arange(self._size * len(WINDOW), device=self.device).view(-1, len(WINDOW))  # [b, 3]
         self._map: Callable[..., Iterable[list[FrameTerms]]] = lambda compute, parts: [compute(p) for p in parts]
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # of this thread; the pool's threads set theirs
@@ -70,18 +71,17 @@ class Runner:
     def _micro_batch(self, windows: Sequence[Window]) -> list[FrameTerms]:
         padded = [*windows, *[windows[-1]] * (self._size - len(windows))]
         frames = torch.stack([torch.stack(w.frames) for w in padded])  # [b, 3, H, W, 3]
-        masks = self._masks[[w.frame % len(self._masks) for w in padded]]  # [b, L]
         m, p = self._model, self._preset
-        latent = m.encode(frames, masks)
-        teacher, student = m.hidden(latent, masks)
+        states = m(frames.flatten(0, 1), self._windows, self._masks[[w.frame % len(self._masks) for w in padded]])
         share = 1.0 if p.channels == "sum" else 1 / TARGET_CHANNELS
         weights = (share * p.teacher_weight, share * p.teacher_weight, share * p.gap_weight)
-        heads = (m.decoder_pred.weight, m.decoder_pred.bias, m.decoder_student_pred.weight, m.decoder_student_pred.bias)
-        maps, means = discrepancy_map(teacher, student, *heads, frames[:, 1], m.config.patch, p.error, weights)
+        maps, means = discrepancy_map(
+            states.teacher, states.student, *m.heads, frames[:, WINDOW.index(0)], m.config.patch, p.error, weights
+        )
         error, gap = share * means[:, :2].sum(1), share * means[:, 2]  # [b]
         prob = error.new_full(error.shape, torch.nan)
-        if m.class_head is not None:
-            prob = m.class_head(latent[:, 0]).squeeze(1).float().sigmoid()
+        if states.class_logit is not None:
+            prob = states.class_logit.sigmoid()
         columns = torch.stack([error, gap, prob], dim=1).tolist()  # one copy to the host
         filtered: Sequence[Tensor | None] = [None] * len(columns)
         if p.pool == "max":

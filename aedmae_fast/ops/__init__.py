@@ -4,6 +4,7 @@ from aedmae_fast.ops.attention import attention
 from aedmae_fast.ops.discrepancy_map import discrepancy_map
 from aedmae_fast.ops.dwconv_qkv import dwconv_qkv
 from aedmae_fast.ops.frame_prep import frame_prep
+from aedmae_fast.ops.linear import linear
 from aedmae_fast.ops.mlp import mlp
 from aedmae_fast.ops.motion_gradient import motion_gradient
 from aedmae_fast.ops.motion_weights import motion_weights
@@ -16,6 +17,7 @@ __all__ = [
     "discrepancy_map",
     "dwconv_qkv",
     "frame_prep",
+    "linear",
     "mean_filter",
     "mean_map",
     "mean_max",

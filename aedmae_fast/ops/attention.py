@@ -6,8 +6,10 @@ The network's scale is that of the full width, ``C**-0.5``, not the head's.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 
 __all__ = ["attention"]
@@ -17,14 +19,14 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     """Attention of every head, heads side by side in the result.
 
     Args:
-        q, k, v: float32 or bfloat16 [B, heads, N, D]; strided, contiguous in the last dimension. N >= 1.
+        q, k, v: float32 or bfloat16 [B, heads, N, D], of any strides; fastest contiguous in the last dimension. N >= 1.
         scale: factor of the scores.
 
     Returns:
         [B, N, heads * D] in the dtype of ``q``. Sums and the softmax are in float32 or better.
 
     Raises:
-        TypeError: dtypes differ or are not floating point.
+        TypeError: dtypes differ, or are neither float32 nor bfloat16.
         ValueError: shapes or devices that do not fit each other.
     """
     _check(q, k, v)
@@ -39,8 +41,10 @@ def attention_reference(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor
 
 def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
     for name, x in (("q", q), ("k", k), ("v", v)):
-        if not x.is_floating_point() or x.dtype != q.dtype:
-            raise TypeError(f"{name}: expected {q.dtype if q.is_floating_point() else 'float32'}, found {x.dtype}")
+        if q.dtype not in native.DTYPES:
+            raise TypeError(f"{name}: expected float32 or bfloat16, found {x.dtype}")
+        if x.dtype != q.dtype:
+            raise TypeError(f"{name}: expected {q.dtype} as q, found {x.dtype}")
         if x.ndim != 4 or x.shape[2] < 1:
             raise ValueError(f"{name}: expected [B, heads, N, D] with N >= 1, found {tuple(x.shape)}")
         if x.shape != q.shape or x.device != q.device:
@@ -52,10 +56,28 @@ def _fake(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     return q.new_empty((b, n, heads * d))
 
 
+def _cpu(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    out = _fake(q, k, v, scale)
+    rows = [x if x.stride(3) == 1 else x.contiguous() for x in (q, k, v)]
+    native.cpu().attention(
+        q.dtype == torch.bfloat16,
+        [x.data_ptr() for x in rows],
+        [x.stride()[:3] for x in rows],
+        out.data_ptr(),
+        q.shape,
+        scale,
+    )
+    return out
+
+
+def _cuda(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    return F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2).flatten(2)
+
+
 register(
     "attention(Tensor q, Tensor k, Tensor v, float scale) -> Tensor",
-    cpu=attention_reference,
-    cuda=attention_reference,
+    cpu=_cpu,
+    cuda=_cuda,
     fake=_fake,
-    backends=lambda: {"cpu": "PyTorch", "cuda": "PyTorch"},
+    backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch (scaled_dot_product_attention)"},
 )

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 
 __all__ = ["dwconv_qkv"]
@@ -44,7 +45,7 @@ def dwconv_qkv(
         [3, B, 1+T, C], contiguous, in the dtype of ``x``.
 
     Raises:
-        TypeError: dtypes differ or are not floating point.
+        TypeError: dtypes differ, or are neither float32 nor bfloat16.
         ValueError: shapes or devices that do not fit each other.
     """
     _check(x, norm_weight, norm_bias, conv_weight, conv_bias, proj_weight, proj_bias, *grid)
@@ -84,8 +85,8 @@ def _check(
     height: int,
     width: int,
 ) -> None:
-    if not x.is_floating_point():
-        raise TypeError(f"x: expected floating point, found {x.dtype}")
+    if x.dtype not in native.DTYPES:
+        raise TypeError(f"x: expected float32 or bfloat16, found {x.dtype}")
     if x.ndim != 3 or x.shape[1] != 1 + height * width:
         raise ValueError(
             f"x: expected [B, {1 + height * width}, C] for a grid {height} x {width}, found {tuple(x.shape)}"
@@ -119,11 +120,29 @@ def _fake(
     return x.new_empty((3, *x.shape))
 
 
+def _cpu(
+    x: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    conv_weight: Tensor,
+    conv_bias: Tensor,
+    proj_weight: Tensor,
+    proj_bias: Tensor,
+    height: int,
+    width: int,
+) -> Tensor:
+    inputs = [t.contiguous() for t in (x, norm_weight, norm_bias, conv_weight, conv_bias, proj_weight, proj_bias)]
+    out = x.new_empty((3, *x.shape))
+    shape = (len(x), height, width, x.shape[2])
+    native.cpu().dwconv_qkv(x.dtype == torch.bfloat16, *[t.data_ptr() for t in inputs], out.data_ptr(), shape)
+    return out
+
+
 register(
     "dwconv_qkv(Tensor x, Tensor norm_weight, Tensor norm_bias, Tensor conv_weight, Tensor conv_bias,"
     " Tensor proj_weight, Tensor proj_bias, SymInt height, SymInt width) -> Tensor",
-    cpu=dwconv_qkv_reference,
+    cpu=_cpu,
     cuda=dwconv_qkv_reference,
     fake=_fake,
-    backends=lambda: {"cpu": "PyTorch", "cuda": "PyTorch"},
+    backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch"},
 )

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 
 __all__ = ["mlp"]
@@ -39,7 +40,7 @@ def mlp(
         [B, 1+T, C], contiguous, in the dtype of ``x``.
 
     Raises:
-        TypeError: dtypes differ or are not floating point.
+        TypeError: dtypes differ, or are neither float32 nor bfloat16.
         ValueError: shapes or devices that do not fit each other.
     """
     _check(x, norm_weight, norm_bias, up_weight, up_bias, down_weight, down_bias)
@@ -70,8 +71,8 @@ def _check(
     down_weight: Tensor,
     down_bias: Tensor,
 ) -> None:
-    if not x.is_floating_point():
-        raise TypeError(f"x: expected floating point, found {x.dtype}")
+    if x.dtype not in native.DTYPES:
+        raise TypeError(f"x: expected float32 or bfloat16, found {x.dtype}")
     if x.ndim != 3 or x.shape[1] < 1:
         raise ValueError(f"x: expected [B, 1+T, C], found {tuple(x.shape)}")
     c, r = x.shape[2], up_bias.numel()
@@ -101,11 +102,27 @@ def _fake(
     return x.new_empty(x.shape)
 
 
+def _cpu(
+    x: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    up_weight: Tensor,
+    up_bias: Tensor,
+    down_weight: Tensor,
+    down_bias: Tensor,
+) -> Tensor:
+    inputs = [t.contiguous() for t in (x, norm_weight, norm_bias, up_weight, up_bias, down_weight, down_bias)]
+    out = x.new_empty(x.shape)
+    shape = (*x.shape, len(up_bias))
+    native.cpu().mlp(x.dtype == torch.bfloat16, *[t.data_ptr() for t in inputs], out.data_ptr(), shape)
+    return out
+
+
 register(
     "mlp(Tensor x, Tensor norm_weight, Tensor norm_bias, Tensor up_weight, Tensor up_bias, Tensor down_weight,"
     " Tensor down_bias) -> Tensor",
-    cpu=mlp_reference,
+    cpu=_cpu,
     cuda=mlp_reference,
     fake=_fake,
-    backends=lambda: {"cpu": "PyTorch", "cuda": "PyTorch"},
+    backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch"},
 )

@@ -9,7 +9,11 @@ import functools
 import importlib
 from types import ModuleType
 
-__all__ = ["backends", "cpu", "cpu_backend", "cuda", "why_no_cuda"]
+import torch
+
+__all__ = ["DTYPES", "backends", "cpu", "cpu_backend", "cuda", "why_no_cuda"]
+
+DTYPES = (torch.float32, torch.bfloat16)  # of the network's kernels
 
 
 @functools.cache

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 
 __all__ = ["patch_embed"]
@@ -86,26 +87,23 @@ def _check(
     for name, index in (("windows", windows), ("ids_keep", ids_keep)):
         if index.dtype != torch.int64:
             raise TypeError(f"{name}: expected int64, found {index.dtype}")
-    if not weight.is_floating_point():
-        raise TypeError(f"weight: expected floating point, found {weight.dtype}")
+    if weight.dtype not in native.DTYPES:
+        raise TypeError(f"weight: expected float32 or bfloat16, found {weight.dtype}")
     if frames.ndim != 4 or frames.shape[3] != 3 or patch < 1 or frames.shape[1] % patch or frames.shape[2] % patch:
         raise ValueError(f"frames: expected [T, H, W, 3] in whole patches of {patch}, found {tuple(frames.shape)}")
     if windows.ndim != 2 or windows.shape[1] != 3:
         raise ValueError(f"windows: expected [B, 3], found {tuple(windows.shape)}")
     if ids_keep.ndim != 2 or len(ids_keep) != len(windows):
         raise ValueError(f"ids_keep: expected [{len(windows)}, V], found {tuple(ids_keep.shape)}")
-    c = len(weight)
-    for name, value, shape in (
-        ("weight", weight, (c, 9 * patch * patch)),
-        ("bias", bias, (c,)),
-        ("norm_weight", norm_weight, (c,)),
-        ("norm_bias", norm_bias, (c,)),
-    ):
+    parameters = (("bias", bias), ("norm_weight", norm_weight), ("norm_bias", norm_bias))
+    if weight.ndim != 2 or weight.shape[1] != 9 * patch * patch:
+        raise ValueError(f"weight: expected [C, {9 * patch * patch}], found {tuple(weight.shape)}")
+    for name, value in parameters:
         if value.dtype != weight.dtype:
             raise TypeError(f"{name}: expected {weight.dtype} as weight, found {value.dtype}")
-        if value.shape != shape:
-            raise ValueError(f"{name}: expected {shape}, found {tuple(value.shape)}")
-    for name, value in (("windows", windows), ("ids_keep", ids_keep), ("weight", weight), ("bias", bias)):
+        if value.shape != weight.shape[:1]:
+            raise ValueError(f"{name}: expected {tuple(weight.shape[:1])}, found {tuple(value.shape)}")
+    for name, value in (("windows", windows), ("ids_keep", ids_keep), ("weight", weight), *parameters):
         if value.device != frames.device:
             raise ValueError(f"{name}: expected on {frames.device} as frames, found on {value.device}")
 
@@ -123,11 +121,28 @@ def _fake(
     return weight.new_empty((*ids_keep.shape, len(weight)))
 
 
+def _cpu(
+    frames: Tensor,
+    windows: Tensor,
+    ids_keep: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    patch: int,
+) -> Tensor:
+    inputs = [t.contiguous() for t in (frames, windows, ids_keep, weight, bias, norm_weight, norm_bias)]
+    out = weight.new_empty((*ids_keep.shape, len(weight)))
+    shape = (*ids_keep.shape[:1], *frames.shape[1:3], ids_keep.shape[1], len(weight), patch)
+    native.cpu().patch_embed(weight.dtype == torch.bfloat16, *[t.data_ptr() for t in inputs], out.data_ptr(), shape)
+    return out
+
+
 register(
     "patch_embed(Tensor frames, Tensor windows, Tensor ids_keep, Tensor weight, Tensor bias, Tensor norm_weight,"
     " Tensor norm_bias, int patch) -> Tensor",
-    cpu=patch_embed_reference,
+    cpu=_cpu,
     cuda=patch_embed_reference,
     fake=_fake,
-    backends=lambda: {"cpu": "PyTorch", "cuda": "PyTorch"},
+    backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch"},
 )

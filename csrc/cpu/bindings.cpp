@@ -5,6 +5,7 @@
 #include "frame_prep.h"
 #include "isa.h"
 #include "map_bindings.h"
+#include "network_bindings.h"
 
 namespace py = pybind11;
 
@@ -22,6 +23,7 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("build_info", [] {  // the macros come from setup.py
     return py::dict(py::arg("compiler") = AEDMAE_COMPILER, py::arg("cuda") = AEDMAE_CUDA_STATUS);
   });
+  aedmae::bind_network(m);
   m.def("frame_prep", aedmae::frame_prep_binding(&aedmae::frame_prep_cpu));
   aedmae::bind_maps(m);
 }

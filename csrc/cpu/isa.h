@@ -12,6 +12,7 @@
 #include "discrepancy_map.h"
 #include "frame_prep_rows.h"
 #include "motion_weights.h"
+#include "network.h"
 #include "smooth_max.h"
 
 namespace aedmae {
@@ -22,6 +23,7 @@ struct Kernels {
   SmoothMaxKernels smooth_max;
   MotionKernels motion;
   DiscrepancyKernels discrepancy;
+  NetworkKernels network_f32, network_bf16;
 };
 
 const Kernels& kernels();              // those in force: the best this CPU has, or what was forced

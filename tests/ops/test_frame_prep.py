@@ -7,7 +7,6 @@ import mmap
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -84,14 +83,6 @@ def exact_colours(planes: Planes, matrix: str, full_range: bool) -> np.ndarray:
     red, blue = y + 2 * (1 - kr) * v, y + 2 * (1 - kb) * u
     green = (y - kr * red - kb * blue) / (1 - kr - kb)
     return np.clip(255 * np.stack([blue, green, red], -1), 0, 255)
-
-
-@pytest.fixture(params=native.cpu().isas())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Every instruction set that this machine has, forced."""
-    native.cpu().set_isa(request.param)
-    yield request.param
-    native.cpu().set_isa("auto")
 
 
 def check_kernel(kernel: object, planes: Planes, height: int, width: int, *args: object) -> None:

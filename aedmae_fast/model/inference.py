@@ -1,0 +1,170 @@
+"""AED-MAE for scoring: the weights of a trained network, folded, and every step one of :mod:`aedmae_fast.ops`.
+
+The same function as :class:`aedmae_fast.model.network.AedMae` in evaluation mode, which is its reference. What is
+folded is computed in float64 and rounded once: BatchNorm into the depth-wise convolutions, ``(pixels - 127.5) / 127.5``
+into the patch embedding. The predictions are never formed: the decoders' last states and the heads go to
+:func:`aedmae_fast.ops.discrepancy_map`. Shapes: B windows, L tokens of a frame, V visible ones, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aedmae_fast.config import CHANNELS, WINDOW
+from aedmae_fast.model.network import AedMae, Block, ConvProjection, Grid, PatchEmbed
+from aedmae_fast.ops import attention, dwconv_qkv, linear, mlp, patch_embed
+
+__all__ = ["InferenceModel", "States"]
+
+EPS = 1e-6  # of LayerNorm
+
+
+class States(NamedTuple):
+    """What the scores are made of."""
+
+    teacher: Tensor  # [B, L, C], the decoders' last states after their norms, without [CLS]
+    student: Tensor  # [B, L, C]
+    class_logit: Tensor | None  # float32 [B]; None without a class head
+
+
+class Affine(NamedTuple):
+    """The parameters of a layer."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+class InferenceModel:
+    """A network that scores, on one device and in one precision.
+
+    A window's states depend on that window, its mask and the weights; on a CPU bit for bit, whatever the batch.
+
+    Args:
+        model: the trained network; it stays as it is.
+        device: where the frames will be.
+        dtype: float32 or bfloat16, of weights and states. Sums are in float32 in both.
+    """
+
+    def __init__(self, model: AedMae, device: torch.device | str, dtype: torch.dtype) -> None:
+        def place(weight: Tensor, bias: Tensor) -> Affine:
+            return Affine(*[t.detach().to(device, dtype, copy=True).contiguous() for t in (weight, bias)])
+
+        def layer(module: nn.Linear | nn.LayerNorm) -> Affine:
+            return place(module.weight, module.bias)
+
+        self.config = model.config
+        self.heads = *layer(model.decoder_pred), *layer(model.decoder_student_pred)  # as discrepancy_map takes them
+        self._embed, self._embed_norm = place(*_fold_pixels(model.patch_embed, dtype)), layer(model.patch_embed.norm)
+        self._cls_token, self._mask_token = place(model.cls_token, model.mask_token)  # [1, 1, C] each
+        self._encoder = [_Block(block, place) for block in model.blocks]
+        self._norm, self._bridge = layer(model.norm), layer(model.decoder_embed)
+        self._teacher = [_Block(block, place) for block in model.decoder_blocks]
+        self._student = _Block(model.decoder_student_block, place)
+        self._teacher_norm, self._student_norm = layer(model.decoder_norm), layer(model.decoder_student_norm)
+        self._class_head = None
+        if (head := model.class_head) is not None:
+            self._class_head = Affine(*[p.detach().to(device, copy=True) for p in (head.weight, head.bias)])
+
+    @torch.inference_mode()
+    def __call__(self, frames: Tensor, windows: Tensor, ids_shuffle: Tensor) -> States:
+        """Encode the visible patches of B windows and decode to the states before the heads.
+
+        Args:
+            frames: uint8 [T, H, W, 3], contiguous, BGR, of the configuration's size.
+            windows: int64 [B, 3], indices into ``frames``: t-3, t, t+3 (a missing neighbour being t itself).
+            ids_shuffle: int64 [B, L], a permutation of the tokens per window; the first ``config.kept`` are visible.
+
+        Raises:
+            TypeError, ValueError: arguments that do not fit the configuration or each other.
+        """
+        self._check(frames, ids_shuffle)
+        c = self.config
+        tokens = patch_embed(
+            frames, windows, ids_shuffle[:, : c.kept], *self._embed, *self._embed_norm, c.patch
+        )  # [B, V, C]
+        x = torch.cat([self._cls_token.expand(len(tokens), -1, -1), tokens], dim=1)  # [B, 1+V, C]
+        for block in self._encoder:
+            x = block(x, c.encoder_grid)
+        latent = _layer_norm(x, self._norm)
+        shared = self._teacher[0](self._restore(linear(latent, *self._bridge), ids_shuffle), c.grid)  # [B, 1+L, C]
+        x = shared
+        for block in self._teacher[1:]:
+            x = block(x, c.grid)
+        teacher = _layer_norm(x[:, 1:], self._teacher_norm)
+        student = _layer_norm(self._student(shared, c.grid)[:, 1:], self._student_norm)
+        logit = None if self._class_head is None else linear(latent[:, 0].float(), *self._class_head).squeeze(1)
+        return States(teacher, student, logit)
+
+    def _restore(self, x: Tensor, ids_shuffle: Tensor) -> Tensor:  # [B, 1+V, C] -> [B, 1+L, C]
+        """Every token in its place, the mask token where a patch was not seen."""
+        b, n, c = x.shape  # n = 1 + V
+        rows = torch.cat([x, self._mask_token.expand(b, -1, -1)], dim=1)  # [B, 1+V+1, C]
+        index = torch.argsort(ids_shuffle, dim=1).clamp_(max=n - 1) + 1  # [B, L]
+        index = F.pad(index, (1, 0)) + (n + 1) * torch.arange(b, device=x.device)[:, None]  # [CLS] in front
+        return rows.view(-1, c).index_select(0, index.flatten()).view(*index.shape, c)
+
+    def _check(self, frames: Tensor, ids_shuffle: Tensor) -> None:
+        c = self.config
+        if frames.shape[1:] != (c.height, c.width, CHANNELS):
+            raise ValueError(f"frames: expected [T, {c.height}, {c.width}, {CHANNELS}], found {tuple(frames.shape)}")
+        if ids_shuffle.ndim != 2 or ids_shuffle.shape[1] != c.tokens:
+            raise ValueError(f"ids_shuffle: expected [B, {c.tokens}], found {tuple(ids_shuffle.shape)}")
+
+
+class _Block:
+    """A CvT block as three ops and a linear layer."""
+
+    def __init__(self, block: nn.Module, place: Callable[[Tensor, Tensor], Affine]) -> None:
+        assert isinstance(block, Block)
+        a, up, down = block.attn, block.mlp.net[0], block.mlp.net[3]
+        assert isinstance(up, nn.Conv2d)
+        assert isinstance(down, nn.Conv2d)
+        assert up.bias is not None
+        assert down.bias is not None
+        kernels, shifts = zip(*[_fold_norm(c) for c in (a.conv_proj_q, a.conv_proj_k, a.conv_proj_v)], strict=True)
+        layers = (a.proj_q, a.proj_k, a.proj_v)
+        self._heads, self._scale = a.heads, a.scale
+        self._norm1, self._norm2 = (place(norm.weight, norm.bias) for norm in (block.norm1, block.norm2))
+        self._conv = place(torch.stack(kernels), torch.stack(shifts))
+        self._qkv = place(torch.stack([p.weight for p in layers]), torch.stack([p.bias for p in layers]))
+        self._proj = place(a.proj.weight, a.proj.bias)
+        self._up, self._down = place(up.weight.flatten(1), up.bias), place(down.weight.flatten(1), down.bias)
+
+    def __call__(self, x: Tensor, grid: Grid) -> Tensor:  # [B, 1+T, C] -> [B, 1+T, C]
+        qkv = dwconv_qkv(x, *self._norm1, *self._conv, *self._qkv, grid)  # [3, B, 1+T, C]
+        q, k, v = qkv.unflatten(3, (self._heads, -1)).transpose(2, 3)  # [B, heads, 1+T, C/heads] each
+        x = linear(attention(q, k, v, self._scale), *self._proj, x)
+        return mlp(x, *self._norm2, *self._up, *self._down)
+
+
+def _fold_norm(projection: ConvProjection) -> tuple[Tensor, Tensor]:
+    """BatchNorm(conv(x)) as one convolution: kernel [3, 3, C] and shift [C] in float64."""
+    bn = projection.bn
+    assert bn.running_mean is not None
+    assert bn.running_var is not None
+    scale = bn.weight.double() * (bn.running_var.double() + bn.eps).rsqrt()  # [C]
+    kernel = projection.conv.weight.double()[:, 0] * scale[:, None, None]  # [C, 3, 3]
+    return kernel.permute(1, 2, 0), bn.bias.double() - bn.running_mean.double() * scale
+
+
+def _fold_pixels(embed: PatchEmbed, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Weight [C, 3*d*d*3] and bias [C] that take pixels 0..255, in float64.
+
+    The bias is made from the weight as rounded to ``dtype``, so that the rounding meets pixels less their middle and
+    not the pixels themselves, whose mean it would magnify.
+    """
+    conv = embed.proj
+    assert conv.bias is not None
+    # The convolution's weights are ordered (frame, colour, row, column), the pixels (frame, row, column, colour).
+    weight = conv.weight.double().unflatten(1, (len(WINDOW), CHANNELS)).permute(0, 1, 3, 4, 2).flatten(1) / 127.5
+    weight = weight.to(dtype).double()
+    return weight, conv.bias.double() - 127.5 * weight.sum(1)
+
+
+def _layer_norm(x: Tensor, norm: Affine) -> Tensor:
+    return F.layer_norm(x, x.shape[2:], *norm, EPS)

@@ -1,0 +1,82 @@
+"""linear: a layer of a block with the residual around it: x @ weight^T + bias + residual."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aedmae_fast.ops import native
+from aedmae_fast.ops.library import register
+
+__all__ = ["linear"]
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None) -> Tensor:
+    """A linear layer, added to ``residual`` where there is one.
+
+    Args:
+        x: float32 or bfloat16 [..., K]. All else is of its dtype.
+        weight: [N, K]: out, in.
+        bias: [N].
+        residual: [..., N] or None.
+
+    Returns:
+        [..., N], contiguous, in the dtype of ``x``. Sums are in float32, and rounded once.
+
+    Raises:
+        TypeError: dtypes differ, or are neither float32 nor bfloat16.
+        ValueError: shapes or devices that do not fit each other.
+    """
+    _check(x, weight, bias, residual)
+    return torch.ops.aedmae.linear(x, weight, bias, residual)
+
+
+def linear_reference(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None) -> Tensor:
+    """:func:`linear` in plain PyTorch: the executable specification."""
+    out = F.linear(x, weight, bias)
+    return out if residual is None else residual + out
+
+
+def _check(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None) -> None:
+    if x.dtype not in native.DTYPES:
+        raise TypeError(f"x: expected float32 or bfloat16, found {x.dtype}")
+    if x.ndim < 1:
+        raise ValueError(f"x: expected [..., K], found {tuple(x.shape)}")
+    n = bias.numel()
+    for name, value, shape in (
+        ("weight", weight, (n, x.shape[-1])),
+        ("bias", bias, (n,)),
+        *([] if residual is None else [("residual", residual, (*x.shape[:-1], n))]),
+    ):
+        if value.dtype != x.dtype:
+            raise TypeError(f"{name}: expected {x.dtype} as x, found {value.dtype}")
+        if value.shape != shape or value.device != x.device:
+            raise ValueError(f"{name}: expected {shape} on {x.device}, found {tuple(value.shape)} on {value.device}")
+
+
+def _fake(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None) -> Tensor:
+    return x.new_empty((*x.shape[:-1], len(bias)))
+
+
+def _cpu(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None) -> Tensor:
+    inputs = [t.contiguous() for t in (x, weight, bias)]
+    added = None if residual is None else residual.contiguous()
+    out = _fake(x, weight, bias)
+    native.cpu().linear(
+        x.dtype == torch.bfloat16,
+        *[t.data_ptr() for t in inputs],
+        0 if added is None else added.data_ptr(),
+        out.data_ptr(),
+        (x.shape[:-1].numel(), x.shape[-1], len(bias)),
+    )
+    return out
+
+
+register(
+    "linear(Tensor x, Tensor weight, Tensor bias, Tensor? residual=None) -> Tensor",
+    cpu=_cpu,
+    cuda=linear_reference,
+    fake=_fake,
+    backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch"},
+)

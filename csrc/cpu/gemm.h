@@ -1,0 +1,245 @@
+// Matrix products for the network: packed B, a register-blocked tile, the caller's epilogue on each tile while it is
+// in the first-level cache. One thread; every value is one chain of multiply-adds in the order of k, whatever the
+// block that it falls into, so that a row's result depends on that row alone.
+//
+// An operand is float, or bfloat16 where the instruction set multiplies it (vdpbf16ps). Both go by steps of 32 bits
+// along k: one float, or two bfloat16.
+#pragma once
+
+#include "simd_float.h"
+
+namespace aedmae {
+namespace AEDMAE_ISA {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kRows = 6, kVecs = 4;  // of a tile: 24 accumulators of 32 registers
+#else
+constexpr int kRows = 6, kVecs = 2;  // 12 of 16
+#endif
+constexpr int64_t kPanel = kVecs * kWidth;  // columns of a tile
+
+template <class T>
+constexpr int64_t kPerStep = 4 / sizeof(T);
+
+// What tensors of T are multiplied as.
+template <class T>
+struct OperandOf {
+  using type = float;
+};
+#if defined(__AVX512BF16__)
+template <>
+struct OperandOf<Bf16> {
+  using type = Bf16;
+};
+#endif
+
+template <class T>
+T* take(Scratch& scratch, int64_t count) {
+  return static_cast<T*>(scratch.take(count * sizeof(T)));
+}
+
+// B [K, N], packed: panels of kPanel columns (the last one of as many vectors as it needs), each [steps][columns].
+// Columns from N on are zeros, as is what the last step has beyond K.
+template <class Operand>
+struct Panels {
+  float* data;  // one element a step and column
+  int64_t steps, columns;
+
+  int vecs(int64_t column) const { return static_cast<int>((least(columns - column, kPanel) + kWidth - 1) / kWidth); }
+  const float* panel(int64_t column) const { return data + column * steps; }
+};
+
+template <class Operand>
+Panels<Operand> take_panels(Scratch& scratch, int64_t k, int64_t columns) {
+  const int64_t steps = round_up(k, kPerStep<Operand>) / kPerStep<Operand>;
+  return {take<float>(scratch, steps * round_up(columns, kWidth)), steps, columns};
+}
+
+// The kWidth steps from element k on of a row that has `size` elements, zeros beyond its end.
+template <class Operand, class T>
+inline Float steps_at(const T* row, int64_t k, int64_t size) {
+  if constexpr (sizeof(Operand) == sizeof(T)) {
+    constexpr int64_t kElements = kWidth * kPerStep<T>;
+    Float steps;
+    if (size - k >= kElements) {
+      std::memcpy(&steps, row + k, sizeof steps);
+    } else {
+      T elements[kElements] = {};
+      std::memcpy(elements, row + k, (size - k) * sizeof(T));
+      std::memcpy(&steps, elements, sizeof steps);
+    }
+    return steps;
+  } else {
+    return load(row + k, size - k);  // one element a step, widened
+  }
+}
+
+// Row i, lane j <-> row j, lane i.
+inline void transpose(Float (&rows)[kWidth]) {
+#if defined(__AVX512F__)
+  const Int lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#pragma GCC unroll 4
+  for (int half = kWidth / 2; half; half /= 2) {  // swaps the upper right and the lower left of ever smaller blocks
+    const Int lower = (lane & half) == 0 ? lane : lane - half + kWidth;
+    const Int upper = (lane & half) == 0 ? lane + half : lane + kWidth;
+#pragma GCC unroll 16
+    for (int i = 0; i < kWidth; ++i) {
+      if (i & half) continue;
+      const Float a = rows[i], b = rows[i + half];
+      rows[i] = _mm512_permutex2var_ps(a, (__m512i)lower, b);
+      rows[i + half] = _mm512_permutex2var_ps(a, (__m512i)upper, b);
+    }
+  }
+#else
+  Float columns[kWidth];
+  for (int i = 0; i < kWidth; ++i)
+    for (int j = 0; j < kWidth; ++j) columns[j][i] = rows[i][j];
+  std::memcpy(rows, columns, sizeof columns);
+#endif
+}
+
+// Packs B from its transpose [N, K], as the weights of linear layers lie, with `stride` elements from row to row.
+template <class Operand, class T>
+void pack_transposed(Panels<Operand>& b, const T* from, int64_t stride, int64_t k) {
+  for (int64_t column = 0; column < b.columns; column += kWidth) {
+    const int64_t first = column / kPanel * kPanel, wide = b.vecs(first) * kWidth;
+    float* to = b.data + first * b.steps + column - first;
+    for (int64_t s = 0; s < b.steps; s += kWidth) {
+      Float block[kWidth];
+      for (int j = 0; j < kWidth; ++j)
+        block[j] =
+            column + j < b.columns ? steps_at<Operand>(from + (column + j) * stride, s * kPerStep<Operand>, k) : all(0);
+      transpose(block);
+      for (int64_t i = 0; i < least(b.steps - s, kWidth); ++i) store(to + (s + i) * wide, block[i]);
+    }
+  }
+}
+
+// Packs B from [K, N] as it is, with `stride` elements from row to row.
+template <class Operand, class T>
+void pack_rows(Panels<Operand>& b, const T* from, int64_t stride, int64_t k) {
+  float* to = b.data;
+  for (int64_t column = 0; column < b.columns; column += kPanel) {
+    const int64_t wide = b.vecs(column) * kWidth;
+    for (int64_t s = 0; s < b.steps; ++s) {
+      for (int64_t j = 0; j < wide; j += kWidth, to += kWidth) {
+        const int64_t live = least(b.columns - column - j, kWidth);
+        const T* row = from + s * kPerStep<Operand> * stride + column + j;
+        if constexpr (sizeof(Operand) == 4) {
+          store(to, load(row, live));
+        } else {  // the bfloat16 of two rows side by side: widened, the first is shifted back down
+          const Uint first = (Uint)load(row, live) >> 16;
+          const Uint second = 2 * s + 1 < k ? (Uint)load(row + stride, live) : Uint{};
+          store(to, (Float)(first | second));
+        }
+      }
+    }
+  }
+}
+
+// Rows [rows, size] as operands, `stride` elements from row to row and zeros up to the end of the last step: the
+// tensor itself where it fits, else a copy in `room`, which must hold operand_room(rows, size) elements.
+template <class Operand>
+struct Rows {
+  const Operand* data;
+  int64_t stride;
+};
+
+template <class Operand>
+int64_t operand_room(int64_t rows, int64_t size) {
+  return rows * round_up(size, kWidth * kPerStep<Operand>);
+}
+
+template <class Operand, class T>
+Rows<Operand> operands(const T* from, int64_t from_stride, int64_t rows, int64_t size, Operand* room) {
+  if constexpr (sizeof(Operand) == sizeof(T))
+    if (size % kPerStep<Operand> == 0) return {from, from_stride};
+  const int64_t stride = operand_room<Operand>(1, size);
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t k = 0; k < size; k += kWidth * kPerStep<Operand>) {
+      const Float steps = steps_at<Operand>(from + i * from_stride, k, size);
+      std::memcpy(room + i * stride + k, &steps, sizeof steps);
+    }
+  return {room, stride};
+}
+
+inline Float multiply_add(const float* a, Float b, Float c) { return fma(all(*a), b, c); }
+#if defined(__AVX512BF16__)
+inline Float multiply_add(const Bf16* a, Float b, Float c) {
+  int32_t two;
+  std::memcpy(&two, a, sizeof two);
+  return _mm512_dpbf16_ps(c, (__m512bh)_mm512_set1_epi32(two), (__m512bh)b);
+}
+#endif
+
+// c [rows, vecs * kWidth] = a [rows, K] times one panel.
+template <int rows, int vecs, class Operand>
+void tile(const Operand* __restrict a, int64_t a_stride, const float* __restrict b, int64_t steps, float* __restrict c,
+          int64_t c_stride) {
+  Float sums[rows][vecs] = {};
+  for (int64_t s = 0; s < steps; ++s, a += kPerStep<Operand>, b += vecs * kWidth) {
+    Float columns[vecs];
+#pragma GCC unroll 8
+    for (int j = 0; j < vecs; ++j) columns[j] = load(b + j * kWidth);
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 8
+      for (int j = 0; j < vecs; ++j) sums[i][j] = multiply_add(a + i * a_stride, columns[j], sums[i][j]);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < vecs; ++j) store(c + i * c_stride + j * kWidth, sums[i][j]);
+}
+
+template <class Operand>
+using Tile = void (*)(const Operand*, int64_t, const float*, int64_t, float*, int64_t);
+
+template <int rows, class Operand>
+Tile<Operand> tile_of(int vecs) {
+#if defined(__AVX512F__)
+  constexpr Tile<Operand> tiles[] = {tile<rows, 1, Operand>, tile<rows, 2, Operand>, tile<rows, 3, Operand>,
+                                     tile<rows, 4, Operand>};
+#else
+  constexpr Tile<Operand> tiles[] = {tile<rows, 1, Operand>, tile<rows, 2, Operand>};
+#endif
+  return tiles[vecs - 1];
+}
+
+template <class Operand>
+Tile<Operand> tile_of(int64_t rows, int vecs) {
+  switch (rows) {
+    case 1:
+      return tile_of<1, Operand>(vecs);
+    case 2:
+      return tile_of<2, Operand>(vecs);
+    case 3:
+      return tile_of<3, Operand>(vecs);
+    case 4:
+      return tile_of<4, Operand>(vecs);
+    case 5:
+      return tile_of<5, Operand>(vecs);
+    default:
+      return tile_of<kRows, Operand>(vecs);
+  }
+}
+
+// Calls epilogue(row, column, vector) for every kWidth columns of a [rows, K] times B. Lanes from N on hold zeros.
+template <class Operand, class Epilogue>
+inline void multiply(const Operand* a, int64_t a_stride, int64_t rows, const Panels<Operand>& b, Epilogue epilogue) {
+  alignas(64) float c[kRows * kPanel];
+  for (int64_t column = 0; column < b.columns; column += kPanel) {
+    const int vecs = b.vecs(column);
+    for (int64_t row = 0; row < rows; row += kRows) {
+      const int64_t count = least(rows - row, kRows);
+      tile_of<Operand>(count, vecs)(a + row * a_stride, a_stride, b.panel(column), b.steps, c, kPanel);
+      for (int64_t i = 0; i < count; ++i)
+        for (int j = 0; j < vecs; ++j) epilogue(row + i, column + j * kWidth, load(c + i * kPanel + j * kWidth));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace AEDMAE_ISA
+}  // namespace aedmae

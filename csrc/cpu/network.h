@@ -1,0 +1,82 @@
+// The network's operations on the CPU: one call each, one thread, in float32 or bfloat16 (aedmae_fast/ops has the
+// formulas). Accumulators are float32 in both.
+//
+// Tensors are [B, ...] contiguous unless strides are given; strides count elements.
+#pragma once
+
+#include <cstdint>
+
+#include "scratch.h"
+
+namespace aedmae {
+
+struct Bf16 {
+  uint16_t bits;
+};
+
+struct Attention {
+  const void *q, *k, *v;                          // [B, heads, N, D], contiguous in D
+  int64_t q_stride[3], k_stride[3], v_stride[3];  // of B, heads, N
+  void* out;                                      // [B, N, heads * D]
+  int64_t batch, heads, n, d;
+  float scale;
+};
+
+struct DwconvQkv {
+  const void* x;                        // [B, 1 + height * width, C]
+  const void *norm_weight, *norm_bias;  // [C]
+  const void *conv_weight, *conv_bias;  // [3, 3, 3, C]: q, k, v; row; column. [3, C]
+  const void *proj_weight, *proj_bias;  // [3, C, C]: q, k, v; out; in. [3, C]
+  void* out;                            // [3, B, 1 + height * width, C]
+  int64_t batch, height, width, c;
+};
+
+struct Linear {
+  const void* x;              // [rows, K]
+  const void *weight, *bias;  // [N, K], [N]
+  const void* residual;       // [rows, N], or null
+  void* out;                  // [rows, N]
+  int64_t rows, k, n;
+};
+
+struct Mlp {
+  const void* x;                        // [B, N, C]
+  const void *norm_weight, *norm_bias;  // [C]
+  const void *up_weight, *up_bias;      // [R, C], [R]
+  const void *down_weight, *down_bias;  // [C, R], [C]
+  void* out;                            // [B, N, C]
+  int64_t batch, n, c, r;
+};
+
+struct PatchEmbed {
+  const uint8_t* frames;                // [T, height, width, 3]
+  const int64_t *windows, *ids_keep;    // [B, 3], [B, V]
+  const void *weight, *bias;            // [C, 3 * patch * patch * 3], [C]
+  const void *norm_weight, *norm_bias;  // [C]
+  void* out;                            // [B, V, C]
+  int64_t batch, height, width, visible, c, patch;
+};
+
+// What is compiled once per instruction set, for one dtype.
+struct NetworkKernels {
+  void (*attention)(const Attention&, Scratch&);
+  void (*dwconv_qkv)(const DwconvQkv&, Scratch&);
+  void (*linear)(const Linear&, Scratch&);
+  void (*mlp)(const Mlp&, Scratch&);
+  void (*patch_embed)(const PatchEmbed&, Scratch&);
+};
+
+namespace base {
+extern const NetworkKernels network_f32, network_bf16;
+}
+namespace avx2 {
+extern const NetworkKernels network_f32, network_bf16;
+}
+namespace avx512 {
+extern const NetworkKernels network_f32, network_bf16;
+}
+namespace avx512_bf16 {
+extern const NetworkKernels network_bf16;  // for float32 it has nothing that avx512 has not
+}
+
+}  // namespace aedmae

@@ -1,0 +1,12 @@
+// gcc 12 warns of its own _mm512_undefined_epi32 (bug 105593).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#define AEDMAE_ISA avx512
+#include "network_impl.h"
+
+namespace aedmae {
+namespace avx512 {
+const NetworkKernels network_f32 = network_of<float>, network_bf16 = network_of<Bf16>;
+}
+}  // namespace aedmae

@@ -1,0 +1,19 @@
+// The network's kernels for one instruction set and one dtype, as a row of the table in isa.cpp.
+#pragma once
+
+#include "attention_impl.h"
+#include "dwconv_qkv_impl.h"
+#include "linear_impl.h"
+#include "mlp_impl.h"
+#include "patch_embed_impl.h"
+
+namespace aedmae {
+namespace AEDMAE_ISA {
+namespace {
+
+template <class T>
+constexpr NetworkKernels network_of{attention<T>, dwconv_qkv<T>, linear<T>, mlp<T>, patch_embed<T>};
+
+}  // namespace
+}  // namespace AEDMAE_ISA
+}  // namespace aedmae

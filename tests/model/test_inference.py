@@ -1,0 +1,145 @@
+"""The network for scoring against the plain network in float64, and against the release's tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aedmae_fast.config import CONFIGS, WINDOW, ModelConfig
+from aedmae_fast.model.checkpoint import load_model
+from aedmae_fast.model.inference import InferenceModel, States
+from aedmae_fast.model.masks import mask_bank
+from aedmae_fast.model.network import AedMae
+from aedmae_fast.ops import discrepancy_map
+from aedmae_fast.ops.discrepancy_map import discrepancy_map_reference
+
+# Relative error of states, predictions and class logits (root mean square) and of a frame's terms: float32 after some
+# 60 roundings in a row, bfloat16 (unit roundoff 2e-3) likewise. The plain network in bfloat16 is at 9e-3.
+STATES = {torch.float32: 5e-6, torch.bfloat16: 1.5e-2}
+TERMS = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
+DTYPES = pytest.mark.parametrize("dtype", STATES, ids=["fp32", "bf16"])
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    return float((found.double() - expected.double()).norm() / expected.double().norm())
+
+
+def trained(config: ModelConfig) -> AedMae:
+    """Random weights with nothing at its start: biases, norms and batch statistics included."""
+    model = AedMae(config)
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name.endswith("running_var"):
+                tensor.uniform_(0.5, 2)
+            elif tensor.ndim == 1:
+                tensor.add_(0.1 * torch.randn(tensor.shape))
+    return model.eval()
+
+
+def inputs(config: ModelConfig, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A clip with texture at several scales, its windows and their masks."""
+    size = config.height, config.width
+    noise = [torch.rand(1, 3, max(1, size[0] // s), max(1, size[1] // s)) for s in (1, 8, 40)]
+    scene = sum(F.interpolate(n, size, mode="bilinear") for n in noise)[0].permute(1, 2, 0) * 85  # type: ignore[index]
+    frames = torch.stack([scene.roll((t, 3 * t), (0, 1)) for t in range(count)]).to(torch.uint8)
+    t = torch.arange(count)
+    windows = torch.stack([torch.where((t + o < 0) | (t + o >= count), t, t + o) for o in WINDOW], dim=1)
+    return frames, windows, mask_bank(config)[t % config.mask_count]
+
+
+def exact_states(model: AedMae, frames: Tensor, windows: Tensor, ids_shuffle: Tensor) -> States:
+    """The plain network's, in float64."""
+    model.double()
+    with torch.inference_mode():
+        latent = model.encode(frames[windows], ids_shuffle)
+        logit = None if model.class_head is None else model.class_head(latent[:, 0]).squeeze(1)
+        states = States(*model.hidden(latent, ids_shuffle), logit)
+    model.float()
+    return states
+
+
+@DTYPES
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+def test_agrees_with_the_plain_network_in_float64(name: str, dtype: torch.dtype) -> None:
+    model = trained(CONFIGS[name])
+    frames, windows, ids = inputs(model.config, 2)
+    fast = InferenceModel(model, "cpu", dtype)
+    found, expected = fast(frames, windows, ids), exact_states(model, frames, windows, ids)
+    assert found.class_logit is not None
+    for part in States._fields:
+        assert relative_error(getattr(found, part), getattr(expected, part)) < STATES[dtype], part
+    for error in ("L1", "L2"):
+        _, terms = discrepancy_map(found.teacher, found.student, *fast.heads, frames, fast.config.patch, error)  # type: ignore[arg-type]
+        heads = [p.double() for m in (model.decoder_pred, model.decoder_student_pred) for p in (m.weight, m.bias)]
+        states = expected.teacher, expected.student
+        _, exact = discrepancy_map_reference(*states, *heads, frames, fast.config.patch, error)
+        assert ((terms - exact).abs() <= TERMS[dtype] * exact).all(), error
+
+
+@DTYPES
+@pytest.mark.parametrize("name", ["avenue", "shanghai"])
+def test_predictions_agree_with_the_release(shared: Path, name: str, dtype: torch.dtype) -> None:
+    folder = shared / "golden" / name
+    with np.load(folder / "golden.npz") as file:
+        golden = {key: torch.from_numpy(np.asarray(file[key])) for key in ("frames", "noise", "teacher", "student")}
+    model = InferenceModel(load_model(folder / "checkpoint-best.pth"), "cpu", dtype)
+    batch = len(golden["frames"])
+    ids = torch.argsort(golden["noise"], dim=1, stable=True)
+    states = model(golden["frames"].flatten(0, 1), torch.arange(3 * batch).view(batch, 3), ids)
+    assert states.class_logit is None  # the release has no class head
+    for part, weight, bias in (("teacher", *model.heads[:2]), ("student", *model.heads[2:])):
+        predicted = F.linear(getattr(states, part).float(), weight.float(), bias.float())[:1]
+        assert relative_error(predicted, golden[part]) < {torch.float32: 1e-5, torch.bfloat16: 2e-2}[dtype], part
+
+
+@DTYPES
+def test_a_window_does_not_depend_on_its_batch(dtype: torch.dtype) -> None:
+    """Bit for bit: alone, in a batch, with its frames alone or among others."""
+    model = InferenceModel(trained(CONFIGS["ped2"]), "cpu", dtype)
+    frames, windows, ids = inputs(model.config, 5)
+    whole = model(frames, windows, ids)
+    for i in range(5):
+        alone = model(frames[windows[i]], torch.arange(3)[None], ids[i : i + 1])
+        assert all(torch.equal(a[0], b[i]) for a, b in zip(alone, whole, strict=True))  # type: ignore[index]
+
+
+@DTYPES
+def test_every_isa_agrees(isa: str, tiny_model: AedMae, dtype: torch.dtype) -> None:
+    frames, windows, ids = inputs(tiny_model.config, 4)
+    found = InferenceModel(tiny_model, "cpu", dtype)(frames, windows, ids)
+    for a, b in zip(found, exact_states(tiny_model, frames, windows, ids), strict=True):
+        assert relative_error(a, b) < 2 * STATES[dtype]  # 8 channels average less than 128
+
+
+def test_no_windows(tiny_model: AedMae) -> None:
+    frames, windows, ids = inputs(tiny_model.config, 1)
+    states = InferenceModel(tiny_model, "cpu", torch.float32)(frames, windows[:0], ids[:0])
+    assert states.teacher.shape == states.student.shape == (0, tiny_model.config.tokens, tiny_model.config.decoder_dim)
+
+
+def test_the_network_stays_as_it_is_and_may_change_afterwards(tiny_model: AedMae) -> None:
+    before = {name: tensor.clone() for name, tensor in tiny_model.state_dict().items()}
+    arguments = inputs(tiny_model.config, 2)
+    fast = InferenceModel(tiny_model, "cpu", torch.float32)
+    first = fast(*arguments)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in tiny_model.state_dict().items())
+    with torch.no_grad():
+        for parameter in tiny_model.parameters():
+            parameter.zero_()
+    assert torch.equal(fast(*arguments).teacher, first.teacher)
+
+
+def test_wrong_input_is_named(tiny_model: AedMae) -> None:
+    model = InferenceModel(tiny_model, "cpu", torch.float32)
+    frames, windows, ids = inputs(tiny_model.config, 2)
+    with pytest.raises(ValueError, match=r"frames: expected \[T, 32, 64, 3\], found \(2, 32, 56, 3\)"):
+        model(frames[:, :, 8:], windows, ids)
+    with pytest.raises(ValueError, match=r"ids_shuffle: expected \[B, 32\], found \(2, 16\)"):
+        model(frames, windows, ids[:, :16])
+    with pytest.raises(TypeError, match="windows: expected int64"):
+        model(frames, windows.int(), ids)

@@ -1,0 +1,123 @@
+"""attention: every instruction set against the specification in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from aedmae_fast.ops import attention
+from aedmae_fast.ops.attention import attention_reference
+from tests.ops.network_kernels import BOUNDS, DTYPES, assert_close, check, normal
+
+SHAPES = [  # B, heads, N, D
+    (1, 4, 801, 32),  # the decoders of every configuration
+    (2, 4, 401, 64),  # the encoder
+    (1, 1, 1, 1),
+    (3, 2, 17, 5),
+    (1, 3, 64, 33),  # whole vectors of keys, odd D
+    (2, 1, 130, 80),  # more columns of values than a panel
+]
+
+
+def heads_of(b: int, heads: int, n: int, d: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """q, k, v as a block hands them over: views [B, heads, N, D] of [3, B, N, heads * D].
+
+    The values' mean is not 0: a mean of few values that cancel would be all rounding.
+    """
+    qkv = torch.stack([normal(b, n, heads * d, dtype=dtype, mean=mean) for mean in (0, 0, 2)])
+    q, k, v = (x.unflatten(2, (heads, d)).transpose(1, 2) for x in qkv)
+    return q, k, v
+
+
+@DTYPES
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_every_isa_agrees_with_float64(isa: str, shape: tuple[int, int, int, int], dtype: torch.dtype) -> None:
+    check(attention, attention_reference, *heads_of(*shape, dtype), (shape[1] * shape[3]) ** -0.5)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    shape=st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(1, 140), st.integers(1, 70)),
+    dtype=st.sampled_from(list(BOUNDS)),
+    scale=st.floats(-1, 1),
+)
+def test_any_shape(isa: str, shape: tuple[int, int, int, int], dtype: torch.dtype, scale: float) -> None:
+    check(attention, attention_reference, *heads_of(*shape, dtype), scale)
+
+
+@DTYPES
+def test_other_strides(isa: str, dtype: torch.dtype) -> None:
+    q, k, v = heads_of(2, 2, 20, 8, dtype)
+    for variant in (
+        (q.contiguous(), k, v[:, :1].expand_as(v)),
+        (q.flip(2)[:, :, ::2], k[:, :, 1::2], v[:, :, :10]),
+        (q.mT.contiguous().mT, k, v),  # not contiguous in D: copied
+    ):
+        check(attention, attention_reference, *variant, 0.2)
+
+
+@DTYPES
+@pytest.mark.parametrize("sign", [1, -1])
+def test_scores_of_thousands(isa: str, dtype: torch.dtype, sign: int) -> None:
+    """The maximum comes off before the exponential: one key takes all, with a negative scale too."""
+    q, k, v = heads_of(1, 2, 50, 16, dtype)
+    found = check(attention, attention_reference, 100 * q, 100 * k, v, sign * 1.0)
+    assert found.isfinite().all()
+
+
+def test_equal_scores_give_the_mean(isa: str) -> None:
+    q, k, v = heads_of(1, 2, 37, 8, torch.float32)
+    found = attention(torch.zeros_like(q), k, v, 1.0)
+    assert_close(found, v.double().mean(2).flatten(1)[:, None].expand(-1, 37, -1))
+
+
+@DTYPES
+def test_nan_spreads_as_far_as_it_is_used(isa: str, dtype: torch.dtype) -> None:
+    q, k, v = (x.clone() for x in heads_of(1, 2, 40, 8, dtype))
+    q[0, 0, 5, 3] = v[0, 1, 7, 2] = torch.nan
+    found = attention(q, k, v, 0.3)[0].unflatten(1, (2, 8))  # [N, heads, D]
+    expected = torch.zeros(40, 2, 8, dtype=torch.bool)
+    expected[5, 0] = expected[:, 1, 2] = True
+    assert torch.equal(found.isnan(), expected)
+
+
+@DTYPES
+def test_a_frame_does_not_depend_on_its_batch(isa: str, dtype: torch.dtype) -> None:
+    q, k, v = heads_of(5, 4, 67, 32, dtype)
+    whole = attention(q, k, v, 0.1)
+    for i in range(5):
+        assert torch.equal(attention(q[i : i + 1], k[i : i + 1], v[i : i + 1], 0.1)[0], whole[i])
+
+
+@DTYPES
+def test_opcheck(dtype: torch.dtype) -> None:
+    torch.library.opcheck(torch.ops.aedmae.attention.default, (*heads_of(2, 2, 9, 8, dtype), 0.3))
+
+
+def test_torch_compile_takes_it_whole() -> None:
+    compiled = torch.compile(lambda q, k, v: attention(q, k, v, 0.3) + 1, fullgraph=True, backend="aot_eager")
+    for b in (1, 2):
+        inputs = heads_of(b, 2, 9, 8, torch.float32)
+        assert torch.equal(compiled(*inputs), attention(*inputs, 0.3) + 1)
+
+
+X = torch.zeros(2, 2, 5, 4)
+
+
+@pytest.mark.parametrize(
+    ("error", "match", "qkv"),
+    [
+        (TypeError, "q: expected float32 or bfloat16, found torch.float64", (X.double(), X, X)),
+        (TypeError, "v: expected torch.float32 as q, found torch.bfloat16", (X, X, X.bfloat16())),
+        (ValueError, r"q: expected \[B, heads, N, D\] with N >= 1, found \(2, 2, 0, 4\)", (X[:, :, :0], X, X)),
+        (ValueError, r"k: expected \[B, heads, N, D\] with N >= 1, found \(2, 5, 4\)", (X, X[:, 0], X)),
+        (ValueError, r"k: expected \(2, 2, 5, 4\) on cpu, found \(2, 2, 4, 4\)", (X, X[:, :, 1:], X)),
+        (ValueError, r"v: expected \(2, 2, 5, 4\) on cpu, found \(2, 2, 5, 4\) on meta", (X, X, X.to("meta"))),
+    ],
+)
+def test_errors_name_the_argument(error: type[Exception], match: str, qkv: tuple[Tensor, Tensor, Tensor]) -> None:
+    with pytest.raises(error, match=match):
+        attention(*qkv, 1.0)

@@ -1,0 +1,129 @@
+"""patch_embed: every instruction set against the specification in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from aedmae_fast.config import CONFIGS
+from aedmae_fast.ops import patch_embed
+from aedmae_fast.ops.patch_embed import patch_embed_reference
+from tests.ops.network_kernels import BOUNDS, DTYPES, check, normal
+
+
+def inputs(
+    rows: int, columns: int, patch: int, visible: int, dtype: torch.dtype, *, batch: int = 2, c: int = 256, t: int = 4
+) -> list[Tensor]:
+    values = 9 * patch * patch
+    return [
+        torch.randint(0, 256, (t, rows * patch, columns * patch, 3), dtype=torch.uint8),
+        torch.randint(0, t, (batch, 3)),
+        torch.stack([torch.randperm(rows * columns)[:visible] for _ in range(batch)])
+        if batch
+        else torch.empty(0, visible, dtype=torch.int64),
+        normal(c, values, dtype=dtype, std=values**-0.5 / 127.5),
+        normal(c, dtype=dtype),
+        normal(c, dtype=dtype, mean=1, std=0.2),
+        normal(c, dtype=dtype),
+    ]
+
+
+@DTYPES
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+def test_every_configuration_agrees_with_float64(isa: str, name: str, dtype: torch.dtype) -> None:
+    c = CONFIGS[name]
+    check(patch_embed, patch_embed_reference, *inputs(*c.grid, c.patch, c.kept, dtype, batch=1), c.patch)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    grid=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    patch=st.integers(1, 9),
+    share=st.floats(0, 1),
+    batch=st.integers(0, 2),
+    c=st.integers(2, 70),
+    dtype=st.sampled_from(list(BOUNDS)),
+)
+def test_any_shape(
+    isa: str, grid: tuple[int, int], patch: int, share: float, batch: int, c: int, dtype: torch.dtype
+) -> None:
+    visible = int(share * grid[0] * grid[1])
+    check(patch_embed, patch_embed_reference, *inputs(*grid, patch, visible, dtype, batch=batch, c=c), patch)
+
+
+@DTYPES
+@pytest.mark.parametrize("fill", [0, 255])
+def test_extremes(isa: str, fill: int, dtype: torch.dtype) -> None:
+    frames, *rest = inputs(3, 5, 4, 7, dtype, c=40)
+    check(patch_embed, patch_embed_reference, torch.full_like(frames, fill), *rest, 4)
+
+
+def test_pixels_are_those_of_their_window_patch_and_place(isa: str) -> None:
+    """Each output picks one pixel value; LayerNorm keeps their order, so that a wrong pixel shows."""
+    d, c = 2, 36
+    frames, windows, ids, *_ = inputs(4, 6, d, 11, torch.float32, c=c)
+    one, none = torch.ones(c), torch.zeros(c)
+    found = patch_embed(frames, windows, ids, torch.eye(c), none, one, none, d)
+    for b in range(2):
+        for i, token in enumerate(ids[b].tolist()):
+            y, x = token // 6 * d, token % 6 * d
+            pixels = torch.cat([frames[t, y : y + d, x : x + d].flatten() for t in windows[b]]).double()
+            expected = (pixels - pixels.mean()) / (pixels.var(correction=0) + 1e-6).sqrt()
+            torch.testing.assert_close(found[b, i].double(), expected, rtol=1e-5, atol=1e-5)
+
+
+@DTYPES
+def test_a_window_does_not_depend_on_its_batch(isa: str, dtype: torch.dtype) -> None:
+    frames, windows, ids, *parameters = inputs(8, 9, 4, 55, dtype, batch=4, c=48)
+    whole = patch_embed(frames, windows, ids, *parameters, 4)
+    for i in range(4):
+        alone = patch_embed(frames[windows[i]], torch.arange(3)[None], ids[i : i + 1], *parameters, 4)
+        assert torch.equal(alone[0], whole[i])
+
+
+def test_strided_arguments_are_copied() -> None:
+    frames, *rest = inputs(3, 4, 2, 5, torch.float32, c=12)
+    strided = [t.mT.contiguous().mT if t.ndim > 1 else t.repeat_interleave(2)[::2] for t in (frames, *rest)]
+    assert torch.equal(patch_embed(*strided, 2), patch_embed(frames, *rest, 2))
+
+
+@DTYPES
+def test_opcheck(dtype: torch.dtype) -> None:
+    torch.library.opcheck(torch.ops.aedmae.patch_embed.default, (*inputs(2, 3, 2, 4, dtype, c=8), 2))
+
+
+def test_torch_compile_takes_it_whole() -> None:
+    compiled = torch.compile(lambda *a: patch_embed(*a, 2) + 1, fullgraph=True, backend="aot_eager")
+    for batch in (1, 2):
+        arguments = inputs(2, 3, 2, 4, torch.float32, batch=batch, c=8)
+        assert torch.equal(compiled(*arguments), patch_embed(*arguments, 2) + 1)
+
+
+NAMES = ("frames", "windows", "ids_keep", "weight", "bias", "norm_weight", "norm_bias")
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "match", "change"),
+    [
+        ("frames", TypeError, "expected uint8, found torch.float32", lambda t: t.float()),
+        ("frames", ValueError, r"whole patches of 2, found \(4, 3, 6, 3\)", lambda t: t[:, 1:]),
+        ("windows", TypeError, "expected int64, found torch.int32", lambda t: t.int()),
+        ("windows", ValueError, r"expected \[B, 3\], found \(2, 2\)", lambda t: t[:, 1:]),
+        ("windows", ValueError, "expected on cpu as frames, found on meta", lambda t: t.to("meta")),
+        ("ids_keep", TypeError, "expected int64, found torch.int32", lambda t: t.int()),
+        ("ids_keep", ValueError, r"expected \[2, V\], found \(1, 4\)", lambda t: t[1:]),
+        ("weight", TypeError, "expected float32 or bfloat16, found torch.float64", lambda t: t.double()),
+        ("weight", ValueError, r"expected \[C, 36\], found \(8, 35\)", lambda t: t[:, 1:]),
+        ("bias", TypeError, "expected torch.float32 as weight, found torch.bfloat16", lambda t: t.bfloat16()),
+        ("norm_weight", ValueError, r"expected \(8,\), found \(7,\)", lambda t: t[1:]),
+        ("norm_bias", ValueError, "expected on cpu as frames, found on meta", lambda t: t.to("meta")),
+    ],
+)
+def test_errors_name_the_argument(name: str, error: type[Exception], match: str, change: object) -> None:
+    arguments = dict(zip(NAMES, inputs(2, 3, 2, 4, torch.float32, c=8), strict=True))
+    arguments[name] = change(arguments[name])  # type: ignore[operator]
+    with pytest.raises(error, match=f"{name}: .*{match}"):
+        patch_embed(*arguments.values(), 2)
