@@ -29,9 +29,6 @@ class ModelConfig:
     mlp_ratio: int = 2
     dropout: float = 0.1  # in the MLPs, training only
     mask_ratio: float = 0.5
-    # shuffled: any patches, in random order (release), so that the encoder's convolutions see random neighbours.
-    # raster: as many patches of every row, in order (ours), so that they see those nearby
-    mask_order: Literal["shuffled", "raster"] = "shuffled"
     class_head: bool = True  # Eq. 5; the release has none
     mask_count: int = 16  # size K of the mask bank: frame t uses mask t mod K. Ours; the release draws afresh
     mask_seed: int = 0
@@ -48,8 +45,6 @@ class ModelConfig:
                 raise ValueError(f"ModelConfig: {name}={getattr(self, name)} is not a multiple of heads={self.heads}")
         if not 0 < self.mask_ratio < 1:
             raise ValueError(f"ModelConfig.mask_ratio: expected in (0, 1), found {self.mask_ratio}")
-        if self.mask_order not in ("shuffled", "raster"):
-            raise ValueError(f"ModelConfig.mask_order: expected 'shuffled' or 'raster', found {self.mask_order!r}")
         rows, columns = self.grid
         if self.decoder_depth < 2:
             raise ValueError("ModelConfig.decoder_depth: expected at least 2 (the student branches after block 0)")
@@ -81,7 +76,7 @@ class ModelConfig:
 
     @property
     def encoder_grid(self) -> tuple[int, int]:
-        """Grid in which the encoder's convolutions see the visible tokens, H/d x (W/d)(1-r), in the mask's order."""
+        """Grid in which the encoder's convolutions see the visible tokens, H/d x (W/d)(1-r), in shuffled order."""
         return self.grid[0], self.kept // self.grid[0]
 
     @property

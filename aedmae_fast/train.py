@@ -73,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     net.add_argument("--height", type=int, help="input height, pixels (default: the config's)")
     net.add_argument("--width", type=int, help="input width, pixels (default: the config's)")
     net.add_argument("--patch", type=int, help="side of the patches, pixels (default: the config's)")
+    net.add_argument("--mask-ratio", type=float, help="share of the patches that is hidden (default: the config's)")
+    net.add_argument("--dropout", type=float, help="share dropped in the MLPs (default: the config's)")
     how = parser.add_argument_group("how; defaults are the paper's where it prints them")
     how.add_argument("--schedule", choices=["constant", "cosine"], help="learning rate within each phase")
     how.add_argument("--optimizer", choices=["adam", "adamw"])
@@ -246,7 +248,7 @@ def _settings(options: argparse.Namespace) -> TrainSettings:
 
 
 def _config(options: argparse.Namespace) -> ModelConfig:
-    given = {name: getattr(options, name) for name in ("height", "width", "patch")}
+    given = {name: getattr(options, name) for name in ("height", "width", "patch", "mask_ratio", "dropout")}
     return replace(CONFIGS[_config_name(options)], **{k: v for k, v in given.items() if v is not None})
 
 
@@ -259,7 +261,7 @@ def _choices(
     options: argparse.Namespace, settings: TrainSettings, config: ModelConfig, place: Place
 ) -> dict[str, Choice]:
     if config != CONFIGS[_config_name(options)]:
-        why = f"{_config_name(options)}, in the size asked for"
+        why = f"{_config_name(options)}, changed as asked for"
     elif options.config != "auto":
         why = "asked for"
     elif options.layout in OF_LAYOUT:

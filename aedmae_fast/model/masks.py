@@ -7,8 +7,6 @@ gather indices are constants for a captured graph.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,30 +23,9 @@ def mask_bank(config: ModelConfig) -> Tensor:
     """
     groups = config.mask_count // config.masks_to_cover
     noise = _uniform_bits(config.mask_seed, groups * config.tokens).reshape(groups, config.tokens)
-    masks = [shuffle(noise, config, part) for part in range(config.masks_to_cover)]  # each [K / group, L]
-    return torch.from_numpy(np.stack(masks, axis=1).reshape(config.mask_count, config.tokens))  # [K, L]
-
-
-def shuffle(noise: NDArray[Any], config: ModelConfig, part: int = 0) -> NDArray[np.int64]:
-    """``ids_shuffle`` of masks drawn by noise, as ``config.mask_order`` says.
-
-    Args:
-        noise: one number a token, [..., L]: the visible ones are those of the lowest noise, in the frame
-            (``shuffled``) or in their row (``raster``).
-        part: the masks of one noise with part 0 .. ``config.masks_to_cover`` - 1 show every patch between them.
-
-    Returns:
-        int64 [..., L], a permutation of 0 .. L-1 each.
-    """
-    if config.mask_order == "shuffled":
-        return np.roll(np.argsort(noise, axis=-1, kind="stable"), -part * config.kept, axis=-1)
-    rows, columns = config.grid
-    kept = config.encoder_grid[1]  # of each row
-    by_row = noise.reshape(*noise.shape[:-1], rows, columns)
-    order = np.roll(np.argsort(by_row, axis=-1, kind="stable"), -part * kept, axis=-1)
-    order += columns * np.arange(rows)[:, None]
-    halves = np.sort(order[..., :kept], axis=-1), np.sort(order[..., kept:], axis=-1)  # seen, unseen
-    return np.concatenate([half.reshape(*noise.shape[:-1], -1) for half in halves], axis=-1)
+    shuffles = np.argsort(noise, axis=1, kind="stable")  # [K / group, L]
+    rolled = [np.roll(shuffles, -i * config.kept, axis=1) for i in range(config.masks_to_cover)]
+    return torch.from_numpy(np.stack(rolled, axis=1).reshape(config.mask_count, config.tokens))  # [K, L]
 
 
 def _uniform_bits(seed: int, count: int) -> NDArray[np.uint64]:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aedmae_fast.config import CHANNELS, WINDOW, ModelConfig
-from aedmae_fast.model.masks import shuffle
 from aedmae_fast.training.objects import Cutouts
 from aedmae_fast.training.settings import TrainSettings
 from aedmae_fast.training.synthetic import AnomalySource, Sample, synthesise
@@ -36,7 +35,7 @@ class Batch(NamedTuple):
     gradient: Tensor  # uint8 [B, H, W, 3]: |x_{t-1} - x_{t+1}| with everything pasted, at the model's size
     anomaly_map: Tensor  # uint8 [B, H, W]: 255 where frame t is abnormal, else 0
     abnormal: Tensor  # bool [B]: any of it is
-    ids_shuffle: Tensor  # int64 [B, L]: random masks, see model.masks.shuffle
+    ids_shuffle: Tensor  # int64 [B, L]: a random permutation; the first ``config.kept`` are visible
 
     def to(self, device: torch.device) -> Batch:
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
@@ -61,7 +60,7 @@ class TrainingFrames:
         frames = self.clips[clip]
         at = [t + offset if 0 <= t + offset < len(frames) else t for offset in OFFSETS]  # missing neighbours: t itself
         rng = np.random.default_rng([self.settings.seed, epoch, SAMPLE, index])
-        ids_shuffle = shuffle(rng.random(self.config.tokens), self.config)
+        ids_shuffle = rng.permutation(self.config.tokens)
         sample = synthesise(
             frames[at],
             self.cutouts.scene_of[clip],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -12,31 +11,21 @@ from aedmae_fast.config import CONFIGS
 from aedmae_fast.model.masks import mask_bank
 
 
-@pytest.mark.parametrize("order", ["shuffled", "raster"])
 @pytest.mark.parametrize("name", sorted(CONFIGS))
-def test_every_mask_is_a_permutation(name: str, order: Any) -> None:
-    config = replace(CONFIGS[name], mask_order=order)
+def test_every_mask_is_a_permutation(name: str) -> None:
+    config = CONFIGS[name]
     bank = mask_bank(config)
     assert bank.shape == (config.mask_count, config.tokens)
     assert torch.equal(bank.sort(dim=1).values, torch.arange(config.tokens).expand_as(bank))
 
 
-@pytest.mark.parametrize("order", ["shuffled", "raster"])
 @pytest.mark.parametrize("ratio", [0.5, 0.75])
-def test_consecutive_masks_show_every_patch(ratio: float, order: Any) -> None:
-    config = replace(CONFIGS["avenue"], mask_ratio=ratio, mask_order=order)
+def test_consecutive_masks_show_every_patch(ratio: float) -> None:
+    config = replace(CONFIGS["avenue"], mask_ratio=ratio)
     group = config.masks_to_cover
     for start in range(0, config.mask_count, group):
         seen = mask_bank(config)[start : start + group, : config.kept].flatten()
         assert torch.equal(seen.sort().values, torch.arange(config.tokens))
-
-
-def test_raster_masks_keep_rows_and_order() -> None:
-    config = replace(CONFIGS["avenue"], mask_order="raster")
-    rows, kept = config.encoder_grid
-    visible = mask_bank(config)[:, : config.kept].reshape(-1, rows, kept)
-    assert (visible // config.grid[1] == torch.arange(rows)[:, None]).all()
-    assert (visible.diff(dim=2) > 0).all()
 
 
 def test_masks_differ_by_pair_and_by_seed() -> None:
