@@ -60,7 +60,7 @@ def choose_preset(wish: str | ScoringPreset, config: ModelConfig) -> tuple[Scori
     if isinstance(wish, ScoringPreset):
         preset, why = wish, "asked for"
     elif wish == "auto" and config.class_head:
-        preset, why = PRESETS["paper"], "the network has a class head"
+        preset, why = PRESETS["anomaly-map"], "the network has a class head: it was trained to point at anomalies"
     elif wish == "auto":
         preset = PRESETS["release-avenue" if config.patch == 16 else "release-shanghaitech"]
         why = f"the network has no class head and patch {config.patch}, as in the release"

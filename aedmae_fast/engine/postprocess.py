@@ -37,7 +37,7 @@ class RawScore:
         """Add the next scored frame; yield (frame, raw score) of those that are complete."""
         p = self._preset
         if terms.map is None:
-            raw = p.teacher_weight * terms.teacher_error + p.gap_weight * terms.gap
+            raw = p.colour_weight * terms.colour + p.abnormal_weight * terms.abnormal + p.gap_weight * terms.gap
             yield frame, raw + p.class_weight * terms.class_prob if p.class_weight else raw
             return
         while self._waiting and self._waiting[0] + self._reach < frame:

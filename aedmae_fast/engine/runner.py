@@ -29,10 +29,15 @@ MICRO_BATCH = {"cpu": 1, "cuda": 16}
 class FrameTerms(NamedTuple):
     """The terms of one frame's score."""
 
-    teacher_error: float  # mean over the frame's pixels
-    gap: float  # likewise
+    colour: float  # teacher error of the colours, mean over the frame's pixels
+    abnormal: float  # of the anomaly map, likewise
+    gap: float  # teacher to student, likewise
     class_prob: float  # NaN without a class head
     map: Tensor | None  # float32 [H, W], Eq. 6 after the filter's spatial part; None where the preset pools by the mean
+
+    @property
+    def teacher_error(self) -> float:
+        return self.colour + self.abnormal
 
 
 class Runner:
@@ -74,19 +79,18 @@ class Runner:
         m, p = self._model, self._preset
         states = m(frames.flatten(0, 1), self._windows, self._masks[[w.frame % len(self._masks) for w in padded]])
         share = 1.0 if p.channels == "sum" else 1 / TARGET_CHANNELS
-        weights = (share * p.teacher_weight, share * p.teacher_weight, share * p.gap_weight)
+        weights = (share * p.colour_weight, share * p.abnormal_weight, share * p.gap_weight)
         maps, means = discrepancy_map(
             states.teacher, states.student, *m.heads, frames[:, WINDOW.index(0)], m.config.patch, p.error, weights
         )
-        error, gap = share * means[:, :2].sum(1), share * means[:, 2]  # [b]
-        prob = error.new_full(error.shape, torch.nan)
+        prob = means.new_full((len(means),), torch.nan)
         if states.class_logit is not None:
             prob = states.class_logit.sigmoid()
-        columns = torch.stack([error, gap, prob], dim=1).tolist()  # one copy to the host
+        columns = torch.cat([share * means, prob[:, None]], dim=1).tolist()  # one copy to the host
         filtered: Sequence[Tensor | None] = [None] * len(columns)
         if p.pool == "max":
             filtered = self._filtered(maps, prob)
-        return [FrameTerms(e, g, c, filtered[i]) for i, (e, g, c) in enumerate(columns[: len(windows)])]
+        return [FrameTerms(c, a, g, prob, filtered[i]) for i, (c, a, g, prob) in enumerate(columns[: len(windows)])]
 
     def _filtered(self, maps: Tensor, prob: Tensor) -> list[Tensor]:
         """Eq. 6 with the class probability, after the filter's spatial part."""

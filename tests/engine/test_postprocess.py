@@ -67,7 +67,7 @@ def test_fill_gaps() -> None:
 def raw_scores(preset: ScoringPreset, frames: list[int], maps: torch.Tensor) -> dict[int, float]:
     stream, found = RawScore(preset), {}
     for frame, m in zip(frames, maps, strict=True):
-        found.update(stream.push(frame, FrameTerms(0, 0, 0, mean_filter(m, preset.map_filter[1:]))))
+        found.update(stream.push(frame, FrameTerms(0, 0, 0, 0, mean_filter(m, preset.map_filter[1:]))))
     found.update(stream.finish())
     return found
 
@@ -93,7 +93,7 @@ def test_raw_score_with_a_stride_uses_the_scored_frames_in_reach(stride: int) ->
 
 def test_raw_score_is_due_as_soon_as_its_neighbours_are_known() -> None:
     stream = RawScore(PRESETS["paper"])
-    due = [[f for f, _ in stream.push(t, FrameTerms(0, 0, 0, torch.zeros(9, 9)))] for t in range(6)]
+    due = [[f for f, _ in stream.push(t, FrameTerms(0, 0, 0, 0, torch.zeros(9, 9)))] for t in range(6)]
     assert due == [[], [], [], [], [0], [1]]
 
 
@@ -101,14 +101,14 @@ def test_the_raw_score_is_the_maximum_of_the_map_handed_out() -> None:
     maps, handed = torch.rand(20, 12, 16), {}
     stream, raw = RawScore(PRESETS["paper"], handed.__setitem__), {}
     for frame, m in enumerate(maps):
-        raw.update(stream.push(frame, FrameTerms(0, 0, 0, mean_filter(m, PRESETS["paper"].map_filter[1:]))))
+        raw.update(stream.push(frame, FrameTerms(0, 0, 0, 0, mean_filter(m, PRESETS["paper"].map_filter[1:]))))
     raw.update(stream.finish())
     assert list(handed) == list(range(20))
     assert [float(m.max()) for m in handed.values()] == pytest.approx(list(raw.values()), rel=1e-6)
 
 
 def test_mean_pooling_weighs_the_terms() -> None:
-    terms = FrameTerms(teacher_error=2.0, gap=3.0, class_prob=float("nan"), map=None)
+    terms = FrameTerms(colour=1.5, abnormal=0.5, gap=3.0, class_prob=float("nan"), map=None)
     assert list(RawScore(PRESETS["release-avenue"]).push(0, terms)) == [(0, 5.0)]
     assert list(RawScore(PRESETS["release-shanghaitech"]).push(0, terms)) == [(0, 2.0)]
 

@@ -63,15 +63,16 @@ def score_by_hand(model: AedMae, frames: np.ndarray, preset: str) -> dict[str, n
     power = 1 if p.error == "L1" else 2
     teacher, student = (unpatchify(x, small.shape[1:3], config.patch) for x in (out.teacher, out.student))
     target = torch.cat([(small.double() - 127.5) / 127.5, -torch.ones(*small.shape[:3], 1)], dim=3)  # [T, H, W, 4]
-    error = reduce((target - teacher).abs() ** power, dim=3)
+    errors = (target - teacher).abs() ** power
+    weights = torch.tensor([p.colour_weight] * 3 + [p.abnormal_weight])
     gap = reduce((teacher - student).abs() ** power, dim=3)
     prob = out.class_logit.sigmoid()
-    combined = p.teacher_weight * error + p.gap_weight * gap + p.class_weight * prob[:, None, None]
+    combined = reduce(weights * errors, dim=3) + p.gap_weight * gap + p.class_weight * prob[:, None, None]
     raw = smooth_max(combined.float(), p.map_filter) if p.pool == "max" else combined.mean((1, 2))
     return {
         "raw": raw.numpy(),
         "score": final_score(raw.double().numpy(), p),
-        "teacher_error": error.mean((1, 2)).numpy(),
+        "teacher_error": reduce(errors, dim=3).mean((1, 2)).numpy(),
         "discrepancy": gap.mean((1, 2)).numpy(),
         "class_prob": prob.numpy(),
     }
