@@ -90,7 +90,7 @@ def test_a_folder(score: Run, videos: Path, tmp_path: Path) -> None:
     assert [(row[0], row[1], row[-1]) for row in table] == [("one.mp4", "8", "ok"), ("sub/two.mkv", "12", "ok")]
     assert "2 files, 0 not ok; 20 frames scored" in err
     settings = manifest(tmp_path)["settings"]
-    assert settings["preset"] == "paper"
+    assert settings["preset"] == "anomaly-map"
     assert len(settings["weights_sha256"]) == 64
     assert "torch" in json.dumps(manifest(tmp_path)["environment"])
 
