@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from aedmae_fast.ops.library import register
+from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["attention"]
 
@@ -55,7 +56,7 @@ def _fake(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
 register(
     "attention(Tensor q, Tensor k, Tensor v, float scale) -> Tensor",
     cpu=attention_reference,
-    cuda=attention_reference,
+    cuda=with_triton("attention", attention_reference),
     fake=_fake,
-    backends=lambda: {"cpu": "PyTorch", "cuda": "PyTorch"},
+    backends=lambda: {"cpu": "PyTorch", "cuda": triton_backend()},
 )

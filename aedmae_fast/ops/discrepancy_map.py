@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aedmae_fast.ops.library import register
+from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["discrepancy_map"]
 
@@ -167,7 +168,7 @@ register(
     ' Tensor student_weight, Tensor student_bias, Tensor frames, int patch, str error="L2",'
     " float[3] weights=[1.0, 1.0, 1.0]) -> (Tensor, Tensor)",
     cpu=discrepancy_map_reference,
-    cuda=discrepancy_map_reference,
+    cuda=with_triton("discrepancy_map", discrepancy_map_reference),
     fake=_fake,
-    backends=lambda: {"cpu": "PyTorch", "cuda": "PyTorch"},
+    backends=lambda: {"cpu": "PyTorch", "cuda": triton_backend()},
 )

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aedmae_fast.ops.library import register
+from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["dwconv_qkv"]
 
@@ -123,7 +124,7 @@ register(
     "dwconv_qkv(Tensor x, Tensor norm_weight, Tensor norm_bias, Tensor conv_weight, Tensor conv_bias,"
     " Tensor proj_weight, Tensor proj_bias, SymInt height, SymInt width) -> Tensor",
     cpu=dwconv_qkv_reference,
-    cuda=dwconv_qkv_reference,
+    cuda=with_triton("dwconv_qkv", dwconv_qkv_reference),
     fake=_fake,
-    backends=lambda: {"cpu": "PyTorch", "cuda": "PyTorch"},
+    backends=lambda: {"cpu": "PyTorch", "cuda": triton_backend()},
 )

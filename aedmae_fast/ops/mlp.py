@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aedmae_fast.ops.library import register
+from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["mlp"]
 
@@ -105,7 +106,7 @@ register(
     "mlp(Tensor x, Tensor norm_weight, Tensor norm_bias, Tensor up_weight, Tensor up_bias, Tensor down_weight,"
     " Tensor down_bias) -> Tensor",
     cpu=mlp_reference,
-    cuda=mlp_reference,
+    cuda=with_triton("mlp", mlp_reference),
     fake=_fake,
-    backends=lambda: {"cpu": "PyTorch", "cuda": "PyTorch"},
+    backends=lambda: {"cpu": "PyTorch", "cuda": triton_backend()},
 )

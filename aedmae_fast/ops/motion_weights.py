@@ -13,6 +13,7 @@ from torch import Tensor
 from aedmae_fast.ops.library import register
 from aedmae_fast.ops.motion_gradient import motion_gradient
 from aedmae_fast.ops.patch_weights import patch_weights
+from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["motion_weights"]
 
@@ -59,7 +60,7 @@ def _fake(frames: Tensor, patch: int, kind: str = "release") -> Tensor:
 register(
     'motion_weights(Tensor frames, int patch, str kind="release") -> Tensor',
     cpu=motion_weights_reference,
-    cuda=motion_weights_reference,
+    cuda=with_triton("motion_weights", motion_weights_reference),
     fake=_fake,
-    backends=lambda: {"cpu": "PyTorch", "cuda": "PyTorch"},
+    backends=lambda: {"cpu": "PyTorch", "cuda": triton_backend()},
 )

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aedmae_fast.ops.library import register
+from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["patch_embed"]
 
@@ -127,7 +128,7 @@ register(
     "patch_embed(Tensor frames, Tensor windows, Tensor ids_keep, Tensor weight, Tensor bias, Tensor norm_weight,"
     " Tensor norm_bias, int patch) -> Tensor",
     cpu=patch_embed_reference,
-    cuda=patch_embed_reference,
+    cuda=with_triton("patch_embed", patch_embed_reference),
     fake=_fake,
-    backends=lambda: {"cpu": "PyTorch", "cuda": "PyTorch"},
+    backends=lambda: {"cpu": "PyTorch", "cuda": triton_backend()},
 )
