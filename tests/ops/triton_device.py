@@ -27,7 +27,7 @@ if DEVICE == "cpu":
     repair()
 
 DTYPES = [torch.float32, torch.bfloat16]
-# RMS of the error over the RMS of the result. bfloat16 has 8 bits: rounding the result alone makes 1.7e-3, and what lies
+# RMS of the error over the RMS of the result. bfloat16 has 8 bits: rounding the result makes 1.7e-3, and what lies
 # between (weights of the softmax, hidden units, convolutions) is rounded once more.
 BOUND = {torch.float32: 2e-6, torch.bfloat16: 4e-3}
 
