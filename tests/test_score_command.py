@@ -115,7 +115,7 @@ def test_other_settings_do_not_mix(score: Run, videos: Path) -> None:
     score("--dir", videos)
     code, _, err = score("--dir", videos, "--preset", "release-avenue")
     assert code == USAGE
-    assert "preset: 'paper', now 'release-avenue'" in err
+    assert "preset: 'anomaly-map', now 'release-avenue'" in err
 
 
 def test_json(score: Run, videos: Path) -> None:

@@ -6,11 +6,11 @@ The network's scale is that of the full width, ``C**-0.5``, not the head's.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
+from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["attention"]
 
@@ -70,14 +70,10 @@ def _cpu(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     return out
 
 
-def _cuda(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    return F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2).flatten(2)
-
-
 register(
     "attention(Tensor q, Tensor k, Tensor v, float scale) -> Tensor",
     cpu=_cpu,
-    cuda=_cuda,
+    cuda=with_triton("attention", attention_reference),
     fake=_fake,
-    backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch (scaled_dot_product_attention)"},
+    backends=lambda: {"cpu": native.cpu_backend(), "cuda": triton_backend()},
 )

@@ -23,6 +23,7 @@ from torch import Tensor
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 from aedmae_fast.ops.motion_gradient import rows_contiguous
+from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["discrepancy_map"]
 
@@ -203,7 +204,7 @@ register(
     ' Tensor student_weight, Tensor student_bias, Tensor frames, int patch, str error="L2",'
     " float[3] weights=[1.0, 1.0, 1.0]) -> (Tensor, Tensor)",
     cpu=_cpu,
-    cuda=discrepancy_map_reference,
+    cuda=with_triton("discrepancy_map", discrepancy_map_reference),
     fake=_fake,
-    backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch"},
+    backends=lambda: {"cpu": native.cpu_backend(), "cuda": triton_backend()},
 )

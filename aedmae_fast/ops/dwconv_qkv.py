@@ -14,6 +14,7 @@ from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
+from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["dwconv_qkv"]
 
@@ -142,7 +143,7 @@ register(
     "dwconv_qkv(Tensor x, Tensor norm_weight, Tensor norm_bias, Tensor conv_weight, Tensor conv_bias,"
     " Tensor proj_weight, Tensor proj_bias, SymInt height, SymInt width) -> Tensor",
     cpu=_cpu,
-    cuda=dwconv_qkv_reference,
+    cuda=with_triton("dwconv_qkv", dwconv_qkv_reference),
     fake=_fake,
-    backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch"},
+    backends=lambda: {"cpu": native.cpu_backend(), "cuda": triton_backend()},
 )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
+from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["mlp"]
 
@@ -122,7 +123,7 @@ register(
     "mlp(Tensor x, Tensor norm_weight, Tensor norm_bias, Tensor up_weight, Tensor up_bias, Tensor down_weight,"
     " Tensor down_bias) -> Tensor",
     cpu=_cpu,
-    cuda=mlp_reference,
+    cuda=with_triton("mlp", mlp_reference),
     fake=_fake,
-    backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch"},
+    backends=lambda: {"cpu": native.cpu_backend(), "cuda": triton_backend()},
 )

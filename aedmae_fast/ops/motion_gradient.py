@@ -81,5 +81,5 @@ register(
     cpu=_cpu,
     cuda=motion_gradient_reference,
     fake=_fake,
-    backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch"},
+    backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch (motion_weights is the fused one)"},
 )

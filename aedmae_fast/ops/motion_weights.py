@@ -15,6 +15,7 @@ from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 from aedmae_fast.ops.motion_gradient import SPANS, check_frames, motion_gradient_reference, rows_contiguous
 from aedmae_fast.ops.patch_weights import patch_weights_reference
+from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["motion_weights"]
 
@@ -69,10 +70,13 @@ def write_cuda(kernel: Callable[..., None], frames: Tensor, patch: int, kind: st
     return out
 
 
+_triton = with_triton("motion_weights", motion_weights_reference)
+
+
 def _cuda(frames: Tensor, patch: int, kind: Literal["paper", "release"] = "release") -> Tensor:
     module = native.cuda()
     if module is None:
-        return motion_weights_reference(frames, patch, kind)
+        return _triton(frames, patch, kind)
     _check(frames, patch, kind)
     row = frames.shape[2] * frames.shape[3]
     if not 1 <= row <= module.MAX_ROW_BYTES:
@@ -88,5 +92,5 @@ register(
     cpu=_cpu,
     cuda=_cuda,
     fake=_fake,
-    backends=native.backends,
+    backends=lambda: native.backends() if native.cuda() else {**native.backends(), "cuda": triton_backend()},
 )

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
+from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["patch_embed"]
 
@@ -142,7 +143,7 @@ register(
     "patch_embed(Tensor frames, Tensor windows, Tensor ids_keep, Tensor weight, Tensor bias, Tensor norm_weight,"
     " Tensor norm_bias, int patch) -> Tensor",
     cpu=_cpu,
-    cuda=patch_embed_reference,
+    cuda=with_triton("patch_embed", patch_embed_reference),
     fake=_fake,
-    backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch"},
+    backends=lambda: {"cpu": native.cpu_backend(), "cuda": triton_backend()},
 )

@@ -90,5 +90,5 @@ register(
     cpu=_cpu,
     cuda=patch_weights_reference,
     fake=_fake,
-    backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch"},
+    backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch (motion_weights is the fused one)"},
 )

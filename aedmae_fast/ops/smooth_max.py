@@ -15,6 +15,7 @@ from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
+from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["mean_filter", "mean_map", "mean_max", "smooth_max"]
 
@@ -158,27 +159,27 @@ def _map_cpu(maps: Sequence[Tensor]) -> Tensor:
 
 
 def _backends() -> dict[str, str]:
-    return {"cpu": native.cpu_backend(), "cuda": "PyTorch"}
+    return {"cpu": native.cpu_backend(), "cuda": triton_backend()}
 
 
 register(
     "mean_filter(Tensor image, int[2] size) -> Tensor",
     cpu=_filter_cpu,
-    cuda=mean_filter_reference,
+    cuda=with_triton("mean_filter", mean_filter_reference, "smooth_max"),
     fake=lambda image, size: torch.empty_like(image, memory_format=torch.contiguous_format),
     backends=_backends,
 )
 register(
     "mean_max(Tensor[] maps) -> Tensor",
     cpu=_max_cpu,
-    cuda=mean_max_reference,
+    cuda=with_triton("mean_max", mean_max_reference, "smooth_max"),
     fake=lambda maps: maps[0].new_empty(()),
     backends=_backends,
 )
 register(
     "mean_map(Tensor[] maps) -> Tensor",
     cpu=_map_cpu,
-    cuda=mean_map_reference,
+    cuda=with_triton("mean_map", mean_map_reference, "smooth_max"),
     fake=lambda maps: torch.empty_like(maps[0], memory_format=torch.contiguous_format),
     backends=_backends,
 )

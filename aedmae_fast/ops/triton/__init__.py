@@ -1,0 +1,67 @@
+"""Triton versions of the ops, for CUDA tensors: one file an op, of the op's name; the guard around them is here.
+
+Only the files of this folder import ``triton``, and only :func:`with_triton` imports those files, when they are needed:
+the package works without Triton, and says so in ``python -m aedmae_fast.env``.
+
+What the kernels have in common:
+
+- Matrix products of bfloat16 run on tensor cores and add up in float32; those of float32 do so in three TF32 parts,
+  with float32's accuracy (launch.py). Norms, softmax, GELU and errors are float32 in both.
+- Tiles fit the 99 KiB of shared memory that the smallest devices with bfloat16 tensor cores give a program (sm_86 and
+  sm_89).
+- Sizes that belong to the network (tokens, channels, patch) are compile-time constants; the batch is not.
+- Every launch has one fixed configuration, chosen by counting and by what the compiler makes of it
+  (tests/ops/triton_gates.py), so nothing is tuned at run time and a CUDA graph can be captured after the first call.
+- Sums run in an order that depends on the network's sizes alone: a frame's result has the same bits in every batch.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["triton_backend", "why_no_triton", "with_triton"]
+
+OLDEST = (8, 0)  # compute capability: bfloat16 on tensor cores
+
+
+def with_triton(op: str, plain: Callable[..., Any], file: str = "") -> Callable[..., Any]:
+    """An op's implementation for CUDA tensors: its Triton version, or ``plain`` for float64 and without Triton.
+
+    Args:
+        op: function to call.
+        plain: the plain version, with the same arguments.
+        file: of this folder, where it has not the op's name.
+    """
+
+    def run(*args: Any) -> Any:
+        if why_no_triton() or any(isinstance(arg, Tensor) and arg.dtype == torch.float64 for arg in args):
+            return plain(*args)
+        return getattr(importlib.import_module(f"{__name__}.{file or op}"), op)(*args)
+
+    return run
+
+
+def triton_backend() -> str:
+    """What the ops of this folder run on for CUDA tensors, and why on nothing faster."""
+    reason = why_no_triton()
+    return f"PyTorch ({reason})" if reason else f"Triton {importlib.import_module('triton').__version__}"
+
+
+@functools.cache
+def why_no_triton() -> str:
+    """Why the Triton versions are not used, in one line; empty where they are."""
+    try:
+        importlib.import_module("triton")
+    except ImportError as error:
+        return f"triton cannot be imported: {error}"
+    if not torch.cuda.is_available():
+        return "no CUDA device"
+    if (found := torch.cuda.get_device_capability()) < OLDEST:
+        return f"compute capability {found[0]}.{found[1]} of the device is below {OLDEST[0]}.{OLDEST[1]}"
+    return ""

@@ -1,0 +1,47 @@
+"""What the Triton kernels compile to for GPUs that are not here, held against ``triton_gates.csv``.
+
+The table has one row for each launch and architecture: the most registers it may take, and whether its products run on
+tensor cores and its copies are asynchronous. A figure that grows past its row lowers the number of programs that fit a
+multiprocessor; one that has to is changed in the table, with the reason in the commit.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TABLE = Path(__file__).with_name("triton_gates.csv")
+SHARED = 99 * 1024  # bytes that sm_86 and sm_89, which have the least, give a program
+ROWS = list(csv.DictReader(TABLE.open()))
+KEY = ("op", "config", "dtype", "kernel", "arch")
+
+
+@pytest.fixture(scope="module")
+def code() -> Callable[[dict[str, str]], dict[str, Any]]:
+    """The compiled launch of a row. In a process of its own: in this one kernels may be interpreted."""
+    env = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-m", "tests.ops.triton_gates", "--gates"]
+    run = subprocess.run(command, env=env, cwd=TABLE.parents[2], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    compiled = {tuple(str(row[key]) for key in KEY): row for row in map(json.loads, run.stdout.splitlines())}
+    assert compiled.keys() == {tuple(row[key] for key in KEY) for row in ROWS}  # no kernel without a row
+    return lambda row: compiled[tuple(row[key] for key in KEY)]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(row[key] for key in KEY))
+def test_compiled_code_keeps_its_gates(code: Callable[[dict[str, str]], dict[str, Any]], row: dict[str, str]) -> None:
+    found = code(row)
+    assert found["registers"] <= int(row["registers"])
+    assert found["shared"] <= SHARED
+    assert (found["matrix"] > 0) == (row["matrix"] == "1")
+    assert (found["asynchronous"] > 0) == (row["asynchronous"] == "1")
+    if row["dtype"] != "fp32":  # which is there to check results, not to be fast
+        assert found["spills"] == 0
