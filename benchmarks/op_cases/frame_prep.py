@@ -1,4 +1,4 @@
-"""frame_prep: one I420 frame to BGR at model size, against OpenCV's cvtColor and resize (which round differently)."""
+"""frame_prep: one 4:2:0 frame to BGR at model size, against OpenCV's cvtColor and resize (which round differently)."""
 
 from __future__ import annotations
 
@@ -13,35 +13,39 @@ from aedmae_fast.ops.frame_prep import frame_prep_reference
 from op_cases.case import Case
 
 SIZES = [((1920, 1080), (640, 320)), ((1280, 720), (640, 320)), ((640, 360), (640, 320)), ((360, 240), (320, 160))]
+LAYOUTS = {"I420": cv2.COLOR_YUV2BGR_I420, "NV12": cv2.COLOR_YUV2BGR_NV12}
 
 
 def cases(device: str) -> Iterator[Case]:
     for source, target in SIZES:
-        yield make_case(source, target, device)
+        for layout in LAYOUTS:
+            yield make_case(source, target, layout, device)
 
 
-def make_case(source: tuple[int, int], target: tuple[int, int], device: str) -> Case:
+def make_case(source: tuple[int, int], target: tuple[int, int], layout: str, device: str) -> Case:
     """``source`` and ``target`` are (width, height)."""
     width, height = source
     noise = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
     i420 = cv2.cvtColor(cv2.resize(noise, source), cv2.COLOR_BGR2YUV_I420)
-    flat = torch.from_numpy(i420).flatten()
-    luma, chroma = width * height, width * height // 4
-    y = flat[:luma].view(1, height, width).to(device)
-    u, v = (flat[luma + i * chroma :][:chroma].view(1, height // 2, width // 2).to(device) for i in range(2))
+    chroma = i420[height:].reshape(2, height // 2, width // 2)
+    if layout == "NV12":
+        chroma = np.stack([*chroma], axis=-1)
+    frame = np.concatenate([i420[:height], chroma.reshape(-1, width)])
+    y = torch.from_numpy(frame[:height])[None].to(device)
+    uv = torch.from_numpy(frame[height:].reshape(chroma.shape))[None].to(device)
     converted, resized = np.empty((height, width, 3), np.uint8), np.empty((1, target[1], target[0], 3), np.uint8)
 
     def opencv() -> np.ndarray:
-        cv2.cvtColor(i420, cv2.COLOR_YUV2BGR_I420, dst=converted)
+        cv2.cvtColor(frame, LAYOUTS[layout], dst=converted)
         cv2.resize(converted, target, dst=resized[0], interpolation=cv2.INTER_LINEAR)
         return resized
 
-    arguments = [y, u, v], target[1], target[0]
+    arguments = [y, *uv.unbind(-1 if layout == "NV12" else 1)], target[1], target[0]
     return Case(
         op="frame_prep",
-        case=f"{width}x{height} -> {target[0]}x{target[1]}",
+        case=f"{layout} {width}x{height} -> {target[0]}x{target[1]}",
         run=lambda: frame_prep(*arguments),
-        bytes=i420.nbytes + resized.nbytes,
+        bytes=frame.nbytes + resized.nbytes,
         baselines={
             "eager": lambda: frame_prep_reference(*arguments),
             **({"opencv": opencv} if device == "cpu" else {}),
