@@ -60,16 +60,9 @@ def _from_dlpack(array: Any) -> Callable[[Tensor], Any]:
     return array.__array_namespace__().from_dlpack
 
 
-attention = _of_arrays(ops.attention)
-discrepancy_map = _of_arrays(ops.discrepancy_map)
-dwconv_qkv = _of_arrays(ops.dwconv_qkv)
-frame_prep = _of_arrays(ops.frame_prep)
-mean_filter = _of_arrays(ops.mean_filter)
-mean_map = _of_arrays(ops.mean_map)
-mean_max = _of_arrays(ops.mean_max)
-mlp = _of_arrays(ops.mlp)
-motion_gradient = _of_arrays(ops.motion_gradient)
-motion_weights = _of_arrays(ops.motion_weights)
-patch_embed = _of_arrays(ops.patch_embed)
-patch_weights = _of_arrays(ops.patch_weights)
-smooth_max = _of_arrays(ops.smooth_max)
+@functools.cache
+def __getattr__(name: str) -> Callable[..., Any]:
+    """Any op of :mod:`aedmae_fast.ops`, made when it is first asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _of_arrays(getattr(ops, name))

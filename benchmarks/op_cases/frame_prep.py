@@ -1,4 +1,4 @@
-"""frame_prep: one I420 or NV12 frame to BGR at model size, against OpenCV, which rounds differently."""
+"""frame_prep: one 4:2:0 frame to BGR at model size, against OpenCV's cvtColor and resize (which round differently)."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def make_case(source: tuple[int, int], target: tuple[int, int], layout: str, dev
     if layout == "NV12":
         chroma = np.stack([*chroma], axis=-1)
     frame = np.concatenate([i420[:height], chroma.reshape(-1, width)])
-    y = torch.from_numpy(frame[:height]).to(device)[None]
-    u, v = torch.from_numpy(frame[height:].reshape(chroma.shape)).to(device)[None].unbind(-1 if layout == "NV12" else 1)
+    y = torch.from_numpy(frame[:height])[None].to(device)
+    uv = torch.from_numpy(frame[height:].reshape(chroma.shape))[None].to(device)
     converted, resized = np.empty((height, width, 3), np.uint8), np.empty((1, target[1], target[0], 3), np.uint8)
 
     def opencv() -> np.ndarray:
@@ -40,12 +40,12 @@ def make_case(source: tuple[int, int], target: tuple[int, int], layout: str, dev
         cv2.resize(converted, target, dst=resized[0], interpolation=cv2.INTER_LINEAR)
         return resized
 
-    arguments = [y, u, v], target[1], target[0]
+    arguments = [y, *uv.unbind(-1 if layout == "NV12" else 1)], target[1], target[0]
     return Case(
         op="frame_prep",
         case=f"{layout} {width}x{height} -> {target[0]}x{target[1]}",
         run=lambda: frame_prep(*arguments),
-        bytes=i420.nbytes + resized.nbytes,
+        bytes=frame.nbytes + resized.nbytes,
         baselines={
             "eager": lambda: frame_prep_reference(*arguments),
             **({"opencv": opencv} if device == "cpu" else {}),
