@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from op_cases import discrepancy_map, frame_prep, motion_weights, smooth_max
+from op_cases import (
+    attention,
+    discrepancy_map,
+    dwconv_qkv,
+    frame_prep,
+    linear,
+    mlp,
+    motion_weights,
+    patch_embed,
+    smooth_max,
+)
 from op_cases.case import Case
 
 # op file -> its cases on a device; add an op here
@@ -13,4 +23,9 @@ CASES: dict[str, Callable[[str], Iterator[Case]]] = {
     "motion_weights": motion_weights.cases,
     "discrepancy_map": discrepancy_map.cases,
     "smooth_max": smooth_max.cases,
+    "attention": attention.cases,
+    "dwconv_qkv": dwconv_qkv.cases,
+    "linear": linear.cases,
+    "mlp": mlp.cases,
+    "patch_embed": patch_embed.cases,
 }

@@ -14,14 +14,14 @@ namespace {
 template <class Operand>
 float softmax_weights(float* scores, int64_t n, int64_t padded, float scale, Operand* weights) {
   constexpr float kLog2E = 1.44269504f;
-  const Float factor = all(scale * kLog2E);
+  const Float factor = all(scale * kLog2E), sign = all(scale < 0 ? -0.0f : 0.0f);
   for (int64_t j = n; j < padded; ++j) scores[j] = scores[0];  // which leaves the maximum as it is
   Float most = all(-__builtin_inff());
-  for (int64_t j = 0; j < n; j += kWidth) most = max(most, load(scores + j) * factor);
-  const Float top = all(max(most));
+  for (int64_t j = 0; j < n; j += kWidth) most = max(most, (Float)((Uint)load(scores + j) ^ (Uint)sign));
+  const Float top = all(max(most)) * abs(factor);
   Float total = all(0);
   for (int64_t j = 0; j < n; j += kWidth) {
-    Float weight = exp2(fma(load(scores + j), factor, -top));
+    Float weight = exp2<Operand>(fma(load(scores + j), factor, -top));
     if (n - j < kWidth) weight = first_lanes(weight, n - j);
     total += weight;
     store(weights + j, weight);

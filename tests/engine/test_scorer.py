@@ -349,6 +349,10 @@ def test_choices_say_why(tiny_model: AedMae) -> None:
     assert all(choice.why for choice in choices.values())
 
 
+def test_auto_is_bf16_where_the_cpu_computes_in_it(isa: str, tiny_model: AedMae) -> None:
+    assert Scorer(tiny_model, device="cpu").choices["precision"].value == ("bf16" if isa == "avx512_bf16" else "fp32")
+
+
 @pytest.mark.needs_cuda
 def test_cuda_agrees_with_the_cpu(tiny_model: AedMae) -> None:
     cpu = Scorer(tiny_model, device="cpu", precision="fp32").score_frames(pixels(20))

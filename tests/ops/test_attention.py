@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -90,6 +92,15 @@ def test_a_frame_does_not_depend_on_its_batch(isa: str, dtype: torch.dtype) -> N
     whole = attention(q, k, v, 0.1)
     for i in range(5):
         assert torch.equal(attention(q[i : i + 1], k[i : i + 1], v[i : i + 1], 0.1)[0], whole[i])
+
+
+def test_threads_do_not_share_their_scratch_memory() -> None:
+    jobs = [(*heads_of(1, 2, 30 + 40 * i, 16, torch.float32), 0.25) for i in range(8)]
+    expected = [attention(*job) for job in jobs]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            found = list(pool.map(lambda job: attention(*job), jobs))
+            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 @DTYPES

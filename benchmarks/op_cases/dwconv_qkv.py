@@ -1,0 +1,47 @@
+"""dwconv_qkv of one frame in the encoder and in a decoder, the same in every configuration, in both precisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from aedmae_fast.ops import dwconv_qkv
+from aedmae_fast.ops.dwconv_qkv import dwconv_qkv_reference
+from op_cases.case import Case, size_of, torch_baselines
+
+SHAPES = {"encoder": (256, 20, 20), "decoder": (128, 20, 40)}  # C, rows, columns
+
+
+def cases(device: str) -> Iterator[Case]:
+    for dtype in (torch.float32, torch.bfloat16):
+        for name, shape in SHAPES.items():
+            yield make_case(name, *shape, dtype, device)
+
+
+def make_case(name: str, c: int, rows: int, columns: int, dtype: torch.dtype, device: str) -> Case:
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int, scale: float = 1.0) -> torch.Tensor:
+        return (torch.randn(shape, generator=generator) * scale).to(device, dtype)
+
+    n = 1 + rows * columns
+    tensors = (
+        normal(1, n, c),
+        normal(c),
+        normal(c),
+        normal(3, 3, 3, c, scale=1 / 3),
+        normal(3, c),
+        normal(3, c, c, scale=c**-0.5),
+        normal(3, c),
+    )
+    return Case(
+        op="dwconv_qkv",
+        case=f"{name} 1x{n}x{c} {str(dtype)[6:]}",
+        run=lambda: dwconv_qkv(*tensors, (rows, columns)),
+        bytes=size_of(*tensors) + 3 * size_of(tensors[0]),
+        baselines=torch_baselines(dwconv_qkv_reference, *tensors, rows, columns),
+        operations=2 * 3 * n * c * c,
+        dtype=dtype,
+        atol=1e-4 if dtype == torch.float32 else 0.25,  # PyTorch rounds the convolutions' results
+    )

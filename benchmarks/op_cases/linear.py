@@ -1,0 +1,38 @@
+"""linear with residual: the output projections of one frame, the same in every configuration, in both precisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from aedmae_fast.ops import linear
+from aedmae_fast.ops.linear import linear_reference
+from op_cases.case import Case, size_of, torch_baselines
+
+SHAPES = {"encoder": (401, 256), "decoder": (801, 128)}  # N, C
+
+
+def cases(device: str) -> Iterator[Case]:
+    for dtype in (torch.float32, torch.bfloat16):
+        for name, shape in SHAPES.items():
+            yield make_case(name, *shape, dtype, device)
+
+
+def make_case(name: str, n: int, c: int, dtype: torch.dtype, device: str) -> Case:
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int, scale: float = 1.0) -> torch.Tensor:
+        return (torch.randn(shape, generator=generator) * scale).to(device, dtype)
+
+    tensors = normal(1, n, c), normal(c, c, scale=c**-0.5), normal(c), normal(1, n, c)
+    return Case(
+        op="linear",
+        case=f"{name} 1x{n}x{c} {str(dtype)[6:]}",
+        run=lambda: linear(*tensors),
+        bytes=size_of(*tensors) + size_of(tensors[0]),
+        baselines=torch_baselines(linear_reference, *tensors),
+        operations=2 * n * c * c,
+        dtype=dtype,
+        atol=1e-5 if dtype == torch.float32 else 0.1,  # PyTorch rounds the product before the sum
+    )

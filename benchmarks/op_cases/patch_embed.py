@@ -1,0 +1,44 @@
+"""patch_embed of one window, in both precisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from aedmae_fast.ops import patch_embed
+from aedmae_fast.ops.patch_embed import patch_embed_reference
+from op_cases.case import SIZES, Case, size_of, torch_baselines
+
+CHANNELS = 256
+
+
+def cases(device: str) -> Iterator[Case]:
+    for dtype in (torch.float32, torch.bfloat16):
+        for name, (height, width, patch) in SIZES.items():
+            yield make_case(name, height, width, patch, dtype, device)
+
+
+def make_case(name: str, height: int, width: int, patch: int, dtype: torch.dtype, device: str) -> Case:
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int, scale: float = 1.0) -> torch.Tensor:
+        return (torch.randn(shape, generator=generator) * scale).to(device, dtype)
+
+    tokens, values = height // patch * (width // patch), 9 * patch * patch
+    frames = torch.randint(0, 256, (7, height, width, 3), dtype=torch.uint8, generator=generator).to(device)
+    windows = torch.tensor([[0, 3, 6]], device=device)
+    ids_keep = torch.randperm(tokens, generator=generator)[None, : tokens // 2].to(device)
+    parameters = normal(CHANNELS, values, scale=values**-0.5 / 127.5), normal(CHANNELS), *(normal(CHANNELS),) * 2
+    arguments = (frames, windows, ids_keep, *parameters, patch)
+    out = tokens // 2 * CHANNELS * parameters[0].element_size()
+    return Case(
+        op="patch_embed",
+        case=f"{name} {height}x{width} {str(dtype)[6:]}",
+        run=lambda: patch_embed(*arguments),
+        bytes=tokens // 2 * values + size_of(*parameters) + out,
+        baselines=torch_baselines(patch_embed_reference, *arguments),
+        operations=2 * tokens // 2 * values * CHANNELS,
+        dtype=dtype,
+        atol=1e-4 if dtype == torch.float32 else 0.125,  # PyTorch rounds the tokens before the norm
+    )
