@@ -59,6 +59,12 @@ def choose_precision(wish: str, device: str) -> Choice:
     return Choice("fp32", "the GPU has no bf16 arithmetic")
 
 
+def check_decoder(wish: str, device: str) -> None:
+    """Raise where a decoder does not go with a device."""
+    if wish == "dali" and torch.device(device).type != "cuda":
+        raise ChoiceError(f"decoder: 'dali' decodes on a GPU, but the device is {device}; use auto or pyav")
+
+
 def choose_preset(wish: str | ScoringPreset, config: ModelConfig) -> tuple[ScoringPreset, Choice]:
     """A name, ``auto``, or a preset of one's own."""
     if isinstance(wish, ScoringPreset):

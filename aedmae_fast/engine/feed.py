@@ -143,5 +143,7 @@ class Feed:
 
 
 def _join(frames: list[Tensor]) -> Tensor:
-    """Concatenate without torch: its copies would start a second team of OpenMP threads beside the compute's."""
+    """Concatenate, on a CPU without torch: its copies would start a second team of OpenMP threads."""
+    if frames[0].is_cuda:
+        return torch.cat(frames)
     return torch.from_numpy(np.concatenate([f.numpy() for f in frames]))

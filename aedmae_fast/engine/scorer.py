@@ -46,7 +46,7 @@ class Scorer:
         threads: on a CPU, frames computed at the same time, or ``auto``. With the device a CPU, torch is set to one
             thread an operation for the whole process.
         workers: decoder threads, or ``auto``.
-        decoder: ``auto``, ``pyav``, ``images``.
+        decoder: ``auto``, ``pyav``, ``images``, ``dali`` (GPU).
         stride: score every N-th frame, on its true neighbours; the frames between are interpolated.
         smoothing: False leaves out what follows the raw score (the temporal Gaussian, the stretch to [0, 1]).
 
@@ -75,6 +75,7 @@ class Scorer:
         self.config = model.config
         self.preset, chosen_preset = choose.choose_preset(preset, model.config)
         chosen_device = choose.choose_device(device)
+        choose.check_decoder(decoder, chosen_device.value)
         self.choices = {
             "device": chosen_device,
             "precision": choose.choose_precision(precision, chosen_device.value),
@@ -139,7 +140,7 @@ class Scorer:
         def sources() -> Iterator[Source]:
             for index, path in enumerate(paths):
                 listed[index] = Path(path)
-                yield partial(open_video, listed[index], self._decoder)
+                yield partial(open_video, listed[index], self._decoder, str(self.runner.device))
 
         for index, clip in self._run(sources(), on_opened, on_scored, on_map):
             yield index, clip.result(listed.pop(index))

@@ -17,7 +17,7 @@ from torch import Tensor
 __all__ = ["Chunk", "Decoder", "Matrix", "Outcome", "Status", "Video", "VideoError", "VideoInfo", "open_video"]
 
 Matrix = Literal["bt601", "bt709", "bt2020"]
-Decoder = Literal["auto", "pyav", "images"]
+Decoder = Literal["auto", "pyav", "images", "dali"]
 
 
 class Status(str, Enum):
@@ -89,18 +89,21 @@ class VideoError(Exception):
         self.path, self.status, self.reason = path, status, reason
 
 
-def open_video(path: str | Path, decoder: Decoder = "auto") -> Video:
+def open_video(path: str | Path, decoder: Decoder = "auto", device: str = "cuda") -> Video:
     """Open a video file or a folder of frames.
 
     Args:
         path: A video file, or a folder whose images are the frames in natural order.
-        decoder: ``auto`` takes ``images`` for a folder and ``pyav`` for a file.
+        decoder: ``auto`` takes ``images`` for a folder and ``pyav`` for a file. ``dali`` decodes on a GPU, and leaves
+            files that it is not good at to ``pyav``.
+        device: Where ``dali`` decodes to; the others hand over planes on the host.
 
     Raises:
+        ImportError: ``dali`` is asked for and not installed.
         VideoError: Nothing can be decoded from ``path`` (missing, not a video, no video stream, unknown codec).
         ValueError: ``decoder`` does not fit ``path``.
     """
-    from aedmae_fast.video import images, pyav
+    from aedmae_fast.video import images, pyav  # not above: they import this module, and DALI is large and optional
 
     path = Path(path)
     if decoder == "auto":
@@ -108,4 +111,8 @@ def open_video(path: str | Path, decoder: Decoder = "auto") -> Video:
     if (decoder == "images") != path.is_dir():
         kind = "a folder" if path.is_dir() else "not a folder"
         raise ValueError(f"decoder={decoder!r} does not fit {path}: it is {kind}; use 'images' for folders of frames")
+    if decoder == "dali":
+        from aedmae_fast.video import dali
+
+        return dali.open_file(path, device)
     return images.ImageFolder(path) if decoder == "images" else pyav.PyavVideo(path)

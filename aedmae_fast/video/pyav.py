@@ -32,7 +32,7 @@ from torch import Tensor
 from aedmae_fast.video import Chunk, Matrix, Outcome, Status, VideoError, VideoInfo
 from aedmae_fast.video.verdict import Clock, Met, Promise, judge
 
-__all__ = ["FALLBACK_FPS", "PyavVideo"]
+__all__ = ["FALLBACK_FPS", "PyavVideo", "Survey", "survey"]
 
 FALLBACK_FPS = 25.0  # for a stream that states no frame rate
 
@@ -170,7 +170,8 @@ class PyavVideo:
         decoder = self._stream.codec_context
         decoder.thread_count = 1  # files run in parallel; frame threads also lose frames of a cut file, silently
         decoder.thread_type = "NONE"
-        for packet in chain(self._packets(), [None]):  # None: give out what is still held back
+        packets = _packets(self._container, self._stream, self._promise, self._met)
+        for packet in chain(packets, [None]):  # None: give out what is still held back
             try:
                 frames = decoder.decode(packet)
             except av.FFmpegError as error:
@@ -180,31 +181,84 @@ class PyavVideo:
                 self._met.frame(damaged=frame.is_corrupt)  # AV_FRAME_FLAG_CORRUPT or decode_error_flags
                 yield frame
 
-    def _packets(self) -> Iterator[Packet[Any]]:
-        """The video stream's packets. Where no header counts the frames, other streams are watched for their end."""
-        watched = (self._stream,) if self._promise.counted else tuple(self._container.streams)
-        try:
-            for packet in self._container.demux(watched):
-                # An empty packet tells the decoder that the end has come: the demuxer's last word for each stream, but
-                # also an AVI's sign for a frame left out.
-                if packet.size == 0:
-                    continue
-                is_video = packet.stream_index == self._stream.index
-                self._note_end(packet, is_video)
-                if is_video:
-                    self._met.packets += 1
-                    yield packet
-        except av.FFmpegError as error:
-            self._met.read_error = str(error.strerror)
 
-    def _note_end(self, packet: Packet[Any], is_video: bool) -> None:
-        start = packet.pts if packet.pts is not None else packet.dts
-        if start is None:
-            return
-        end = float((start + (packet.duration or 0)) * packet.time_base)
-        self._met.file_end = max(self._met.file_end, end)
-        if is_video:
-            self._met.video_end = max(self._met.video_end, end)
+@dataclass(frozen=True)
+class Survey:
+    """What is known of a file once its packets were read, but only its first frame was decoded."""
+
+    info: VideoInfo
+    matrix: Matrix
+    full_range: bool
+    container: str  # FFmpeg's names, e.g. "mov,mp4,m4a,3gp,3g2,mj2"
+    pixel_format: str
+    upright: bool  # no rotation flag
+    hidden: int  # packets that an edit list hides
+    times: tuple[float, ...]  # seconds from the first frame on, of every shown frame; empty where a packet tells none
+    promise: Promise
+    met: Met  # as if every shown packet had given a frame
+
+
+def survey(path: str | Path) -> Survey:
+    """Read a file's packets from end to end without decoding them.
+
+    Raises:
+        VideoError: as :class:`PyavVideo`, or there is no frame in it.
+    """
+    video = PyavVideo(path)
+    first = video._first
+    chunk = next(iter(video), None)
+    video.close()
+    if first is None or chunk is None:
+        raise VideoError(Path(path), video.outcome.status, video.outcome.reason)
+    with _open_container(Path(path)) as container:
+        stream = _pick_stream(container, Path(path))
+        promise, met = _read_promise(container, stream, video.info.fps), Met()
+        packets = [(p.pts, p.is_discard) for p in _packets(container, stream, promise, met)]
+        shown = [pts for pts, hidden in packets if not hidden]
+        met.frames = len(shown)
+        known = sorted(pts for pts in shown if pts is not None)
+        unit = float(stream.time_base or 0)
+        times = tuple((pts - known[0]) * unit for pts in known) if len(known) == len(shown) else ()
+        return Survey(
+            info=video.info,
+            matrix=chunk.matrix,
+            full_range=chunk.full_range,
+            container=container.format.name,
+            pixel_format=first.format.name,
+            upright=video._turn == _Turn(),
+            hidden=len(packets) - len(shown),
+            times=times,
+            promise=promise,
+            met=met,
+        )
+
+
+def _packets(container: InputContainer, stream: VideoStream, promise: Promise, met: Met) -> Iterator[Packet[Any]]:
+    """The video stream's packets. Where no header counts the frames, other streams are watched for their end."""
+    watched = (stream,) if promise.counted else tuple(container.streams)
+    try:
+        for packet in container.demux(watched):
+            # An empty packet tells the decoder that the end has come: the demuxer's last word for each stream, but
+            # also an AVI's sign for a frame left out.
+            if packet.size == 0:
+                continue
+            is_video = packet.stream_index == stream.index
+            _note_end(met, packet, is_video)
+            if is_video:
+                met.packets += 1
+                yield packet
+    except av.FFmpegError as error:
+        met.read_error = str(error.strerror)
+
+
+def _note_end(met: Met, packet: Packet[Any], is_video: bool) -> None:
+    start = packet.pts if packet.pts is not None else packet.dts
+    if start is None:
+        return
+    end = float((start + (packet.duration or 0)) * packet.time_base)
+    met.file_end = max(met.file_end, end)
+    if is_video:
+        met.video_end = max(met.video_end, end)
 
 
 @dataclass(frozen=True)

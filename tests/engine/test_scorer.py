@@ -210,10 +210,10 @@ def test_a_decoder_that_crashes_is_one_files_trouble(
 ) -> None:
     from aedmae_fast.engine import scorer as module
 
-    def crash(path: Path, decoder: str) -> object:
+    def crash(path: Path, *choices: str) -> object:
         if path == clips[1]:
             raise RuntimeError("a bug")
-        return original(path, decoder)
+        return original(path, *choices)
 
     original = module.open_video
     monkeypatch.setattr(module, "open_video", crash)
@@ -324,6 +324,7 @@ def test_stream_refuses_what_it_cannot(tiny_model: AedMae) -> None:
         ({"batch_size": 0}, "batch_size: expected auto or a whole number from 1, found 0"),
         ({"workers": "many"}, "workers: expected auto or"),
         ({"stride": 0}, "stride: expected a whole number from 1"),
+        ({"decoder": "dali", "device": "cpu"}, "decoder: 'dali' decodes on a GPU, but the device is cpu"),
     ],
 )
 def test_choices_that_cannot_be_had(tiny_model: AedMae, setting: dict[str, str], message: str) -> None:

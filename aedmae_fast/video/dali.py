@@ -1,0 +1,182 @@
+"""Video files through DALI, decoded on a GPU (NVDEC) and handed over as YCbCr 4:4:4 on the device: the GPU decoder.
+
+One pipeline reads one file from front to back, 64 frames at a time and none twice. DALI pads the last 64 and starts
+over for ever: the frames' indices tell the padding, and the number of sequences the end. PyAV surveys each file first
+and takes those that DALI is known to get wrong; where a pipeline fails midway, or gives fewer frames than the file has
+packets, PyAV reads on from that frame, and the verdict is PyAV's. Damage that the hardware conceals goes unnoticed.
+
+This is the only module that imports ``nvidia.dali``. Written against DALI 2.4. On a CPU it decodes VP8, VP9 and Motion
+JPEG, to BGR: for tests of what is said above. On a GPU it has not been run yet.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.dlpack import from_dlpack
+
+from aedmae_fast.video import Chunk, Outcome, Video
+from aedmae_fast.video.pyav import PyavVideo, Survey, survey
+from aedmae_fast.video.verdict import judge
+
+try:
+    from nvidia.dali import Pipeline, backend, fn, types
+except ImportError as error:
+    raise ImportError(f"decoder='dali' needs DALI: pip install 'aedmae-fast[cuda]' ({error})") from error
+
+__all__ = ["CHUNK", "DaliVideo", "open_file", "why_not"]
+
+CHUNK = 64  # frames: longer gains nothing, shorter costs a call each
+_CODECS = {"cuda": {"av1", "h264", "hevc", "vp9"}, "cpu": {"mjpeg", "vp8", "vp9"}}
+_PIXEL_FORMATS = {"nv12", "yuv420p", "yuvj420p"}
+
+
+def open_file(path: Path, device: str = "cuda") -> Video:
+    """A file through DALI, or through PyAV where :func:`why_not` has a reason; ``info.decoder`` tells which.
+
+    Raises:
+        VideoError: as :class:`aedmae_fast.video.pyav.PyavVideo`.
+        ValueError: ``device`` is a CUDA device, and DALI sees none.
+    """
+    if torch.device(device).type == "cuda" and not backend.GetCUDADeviceCount():
+        raise ValueError("decoder='dali': DALI sees no CUDA device; use 'pyav'")
+    found = survey(path)
+    return PyavVideo(path) if why_not(found, device) else DaliVideo(found, device)
+
+
+def why_not(found: Survey, device: str = "cuda") -> str:
+    """Why a file is not one for DALI, in a few words; empty where it is."""
+    steps = [after - before for before, after in zip(found.times, found.times[1:], strict=False)]
+    uneven = steps and max(steps) - min(steps) > max(0.0011, 0.1 * min(steps))  # ticks are often milliseconds
+    reasons = {
+        f"codec {found.info.codec}": found.info.codec not in _CODECS[torch.device(device).type],
+        f"pixel format {found.pixel_format}": found.pixel_format not in _PIXEL_FORMATS,
+        f"odd size {found.info.width}x{found.info.height}": found.info.width % 2 or found.info.height % 2,
+        "AVI, which holds no time stamps": "avi" in found.container.split(","),
+        "packets without time stamps": not found.times,
+        "variable frame rate": uneven,
+        "rotation flag": not found.upright,
+        f"edit list that hides {found.hidden} frames": found.hidden,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+class DaliVideo:
+    """One surveyed file as a :class:`aedmae_fast.video.Video`, in chunks of up to 64 frames.
+
+    Planes are views of DALI's buffers, ready on the stream that was current when the chunk was asked for; read-only.
+
+    Attributes:
+        note: Why PyAV read on, and from which frame, as printed to stderr; empty where it did not have to.
+    """
+
+    def __init__(self, found: Survey, device: str = "cuda") -> None:
+        self._survey, self._device = found, torch.device(device)
+        self._started = self._closed = False
+        self._outcome: Outcome | None = None
+        self.info = replace(found.info, decoder="dali")
+        self.note = ""
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """Every frame in display order. Raises RuntimeError the second time, and once closed."""
+        if self._started or self._closed:
+            raise RuntimeError(f"{self.info.path}: a video is read once; open it again to read it again")
+        self._started = True
+        return self._chunks()
+
+    @property
+    def outcome(self) -> Outcome:
+        """How decoding ended. Raises RuntimeError before the last frame was taken."""
+        if self._outcome is None:
+            raise RuntimeError(f"{self.info.path}: the outcome is known only once every frame was taken")
+        return self._outcome
+
+    def close(self) -> None:
+        """Stop decoding after the chunk at hand. Chunks handed out stay valid."""
+        self._closed = True
+
+    def _chunks(self) -> Iterator[Chunk]:
+        known, first = self._survey, 0
+        failure = "DALI gave fewer frames than the file has packets"
+        try:
+            for frames in self._sequences():
+                times = known.times[first : first + len(frames)]
+                yield Chunk(first, times, self._planes(frames), known.matrix, known.full_range)
+                first += len(frames)
+                if self._closed:
+                    return
+        except RuntimeError as error:  # the pipeline is dead for good
+            failure = str(error).strip().splitlines()[0]
+        if first == known.met.frames:
+            self._outcome = judge(known.met, known.promise)
+        else:
+            self.note = f"PyAV read on from frame {first}: {failure}"
+            print(f"{self.info.path}: {self.note}", file=sys.stderr)
+            yield from self._rest(first)
+
+    def _sequences(self) -> Iterator[Tensor]:
+        """uint8 [n <= CHUNK, H, W, 3] each, all of them together at most the frames that the file has packets for."""
+        pipeline = _pipeline(self.info.path, self._device)
+        left = self._survey.met.frames
+        for _ in range(pipeline.epoch_size("video")):
+            # Bound to our stream, the outputs are ready on it, and their memory is used again only after its work.
+            stream = torch.cuda.current_stream(self._device) if self._device.type == "cuda" else None
+            frames, index = pipeline.run(stream)
+            count = min(left, sum(i >= 0 for i in _host_list(index)))
+            left -= count
+            if count:
+                yield from_dlpack(frames.as_tensor())[0, :count]
+
+    def _planes(self, frames: Tensor) -> tuple[Tensor, ...]:
+        return (frames.flip(-1),) if self._device.type == "cpu" else frames.unbind(-1)
+
+    def _rest(self, first: int) -> Iterator[Chunk]:
+        """From a frame on, through PyAV, with its verdict on the whole file."""
+        video = PyavVideo(self.info.path)
+        try:
+            for chunk in video:
+                if chunk.first >= first:
+                    yield replace(chunk, planes=tuple(plane.to(self._device) for plane in chunk.planes))
+                if self._closed:
+                    return
+            self._outcome = video.outcome
+        finally:
+            video.close()
+
+
+def _pipeline(path: Path, device: torch.device) -> Any:
+    on_gpu = device.type == "cuda"
+    pipeline = Pipeline(
+        batch_size=1,
+        num_threads=1,
+        device_id=(device.index or 0) if on_gpu else None,
+        prefetch_queue_depth=1,  # what is prefetched past the end is decoded for nothing
+        exec_dynamic=True,  # outputs belong to us, and are not overwritten by the next run
+    )
+    with pipeline:
+        outputs = fn.experimental.readers.video(
+            device="gpu" if on_gpu else "cpu",
+            filenames=[str(path)],
+            sequence_length=CHUNK,
+            step=CHUNK,
+            stride=1,
+            pad_mode="constant",  # "none" would drop the last frames
+            enable_frame_num="sequence",
+            image_type=types.YCbCr if on_gpu else types.RGB,  # DALI's own matrix is always BT.601
+            name="video",
+        )
+        pipeline.set_outputs(*outputs)
+    pipeline.build()
+    return pipeline
+
+
+def _host_list(index: Any) -> list[int]:
+    """The frame numbers of one sequence, -1 for padding."""
+    numbers: list[int] = from_dlpack(index.as_cpu().as_tensor())[0].tolist()
+    return numbers
