@@ -108,7 +108,7 @@ def anomalous(clip: Bytes, kind: Kind, cutouts: Cutouts, rng: np.random.Generato
         start = int(rng.integers(5, max(6, len(clip) - FEWEST)))
         frames = np.arange(start, min(start + count, len(clip)))
         path = thing.centre + (frames - frames.mean())[:, None] * velocity
-        inside = ((path > 0) & (path < clip.shape[1:3])).all(axis=1)
+        inside = np.all((path > 0) & (path < clip.shape[1:3]), axis=1)
         if inside.sum() >= FEWEST:
             break
     frames, path = frames[inside], path[inside].astype(np.float32)

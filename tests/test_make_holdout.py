@@ -1,0 +1,41 @@
+"""benchmarks/make_holdout.py: labelled clips out of normal ones, in a layout that the commands read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from aedmae_fast.evaluation.layouts import read_dataset
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMAND = [sys.executable, str(ROOT / "benchmarks" / "make_holdout.py"), "--layout", "clips"]
+
+
+def test_every_fourth_clip_gets_an_anomaly_of_every_kind(tmp_path: Path) -> None:
+    out = tmp_path / "holdout"
+    subprocess.run([*COMMAND, "--data", str(ROOT / "examples" / "scene"), "--out", str(out)], check=True)
+    dataset = read_dataset(out, "clips")
+    assert [path.name for path in dataset.train] == ["01.mp4", "02.mp4", "03.mp4"]
+    assert [clip.name for clip in dataset.test] == ["04-cart", "04-cyclist", "04-runner"]
+    first = [np.asarray(Image.open(clip.path / "00000.png")).astype(int) for clip in dataset.test]
+    for clip, frame in zip(dataset.test, first, strict=True):
+        masks = np.stack(list(clip.masks()))
+        assert masks.shape == (240, 240, 320)
+        np.testing.assert_array_equal(clip.labels, masks.any(axis=(1, 2)))
+        assert 20 <= clip.labels.sum() <= 90
+        assert np.abs(frame - first[0]).max() == 0  # nothing is pasted into the first frames
+
+
+def test_too_few_clips(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    for name in ("01.mp4", "02.mp4"):
+        (tmp_path / "train" / name).symlink_to(ROOT / "examples" / "scene" / "train" / name)
+    run = subprocess.run(
+        [*COMMAND, "--data", str(tmp_path), "--out", str(tmp_path / "out")], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 2
+    assert "at least 4 training clips are needed, found 2" in run.stderr
