@@ -17,7 +17,7 @@ from aedmae_fast.engine.choose import Choice
 from aedmae_fast.engine.job import Entry, Item, Job, JobError, name_items
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import Scorer
-from aedmae_fast.model.checkpoint import CheckpointError, load_model
+from aedmae_fast.model.checkpoint import DEFAULT, UNTRAINED, CheckpointError, bundled_names, load_model
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.report import plot
 from aedmae_fast.report.console import Console, closing_table, printable
@@ -55,7 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="not these")
     where.add_argument("--stride", type=int, default=1, metavar="N", help="score every N-th frame (default: 1)")
     how = parser.add_argument_group("how")
-    how.add_argument("--checkpoint", required=True, help=".safetensors, the release's .pth, or untrained-CONFIG")
+    how.add_argument(
+        "--checkpoint",
+        default=DEFAULT,
+        help=".safetensors, the release's .pth, a name of bundled weights, or untrained-CONFIG (default: %(default)s)",
+    )
     how.add_argument("--preset", default="auto", choices=["auto", *PRESETS], help="formula of the score")
     how.add_argument("--smooth", default="preset", choices=["preset", "none"], help="temporal smoothing")
     how.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: %(default)s)")
@@ -187,10 +191,14 @@ def _weights_hash(model: AedMae) -> str:
 def _choices(options: argparse.Namespace, scorer: Scorer) -> dict[str, Choice]:
     config = scorer.config
     network = f"{config.height}x{config.width}, patch {config.patch}, {config.mask_count} masks"
-    untrained = ", random weights: the scores mean nothing" if options.checkpoint.startswith("untrained-") else ""
+    about = ""
+    if options.checkpoint.startswith(UNTRAINED):
+        about = "; random weights: the scores mean nothing"
+    elif options.checkpoint in bundled_names():
+        about = "; it knows the scene it was trained on: for yours, python -m aedmae_fast.train --data NORMAL --out RUN"
     decoder = "PyAV for files, Pillow for folders of frames" if options.decoder == "auto" else "asked for"
     return {
-        "checkpoint": Choice(options.checkpoint, network + untrained),
+        "checkpoint": Choice(options.checkpoint, network + about),
         **scorer.choices,
         "decoder": Choice(options.decoder, decoder),
     }

@@ -130,7 +130,7 @@ def write_clip(folder: Path, name: str, clip: Bytes, where: NDArray[np.bool_]) -
         part.mkdir(parents=True, exist_ok=True)
     for t, frame in enumerate(clip):
         Image.fromarray(frame[..., ::-1]).save(folder / name / f"{t:05}.png", compress_level=1)
-    labels = where.any(axis=(1, 2))
+    labels = np.any(where, axis=(1, 2))
     (folder / "labels" / f"{name}.txt").write_text("".join(f"{int(label)}\n" for label in labels))
     np.savez_compressed(folder / "masks" / f"{name}.npz", bits=np.packbits(where, axis=-1), shape=np.array(where.shape))
 
@@ -160,7 +160,8 @@ def main() -> None:
             rng = np.random.default_rng([options.seed, index, number])
             pasted, where = anomalous(clip, kind, cutouts, rng)
             write_clip(options.out / "test", f"{path.stem}-{name}", pasted, where)
-            print(f"test/{path.stem}-{name}: {int(where.any(axis=(1, 2)).sum())} of {len(clip)} frames are anomalous")
+            seen = np.count_nonzero(np.any(where, axis=(1, 2)))
+            print(f"test/{path.stem}-{name}: {seen} of {len(clip)} frames are anomalous")
 
 
 if __name__ == "__main__":

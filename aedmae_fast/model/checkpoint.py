@@ -22,6 +22,7 @@ from aedmae_fast.model.network import AedMae
 
 FORMAT = "aedmae_fast 1"
 BUNDLED = Path(__file__).resolve().parents[1] / "weights"  # NAME.safetensors each, loaded by NAME
+DEFAULT = "ped2"  # the weights that commands take where none are named
 UNTRAINED = "untrained-"  # name prefix of networks with seeded random weights, for trying things out and for timing
 STUDENT_FILE = "checkpoint-best-student.pth"  # stands beside checkpoint-best.pth in the release
 UNUSED = ("erosion", "dilation")  # parameters in the release's files that its network never uses
