@@ -57,6 +57,8 @@ tests() {
 sanitizer() {
   compute-sanitizer --tool memcheck --error-exitcode 1 \
     python3 -m pytest -q -m needs_cuda tests/ops 2>&1 | tee "$results/sanitizer.txt"
+  compute-sanitizer --tool racecheck --error-exitcode 1 \
+    python3 -m pytest -q -m needs_cuda tests/ops/test_motion_weights_cuda.py 2>&1 | tee "$results/racecheck.txt"
 }
 
 fps() {

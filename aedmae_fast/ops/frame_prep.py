@@ -51,7 +51,8 @@ def frame_prep(
 
     Raises:
         TypeError: ``planes`` is no list or tuple of uint8 tensors, or a size is no int.
-        ValueError: Plane shapes do not fit each other, devices differ, a size or ``matrix`` is out of range.
+        ValueError: Plane shapes do not fit each other, devices differ, a size or ``matrix`` is out of range, or (CUDA)
+            strides spread one frame over 4 GiB or more.
         ImportError: The tensors are on the CPU, and the package was never built.
     """
     _check_types(planes, height, width)

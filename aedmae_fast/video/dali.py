@@ -15,14 +15,15 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from aedmae_fast.video import Chunk, Outcome, Video
-from aedmae_fast.video.pyav import PyavVideo, Survey, survey
+from aedmae_fast.video.pyav import PyavVideo, survey
+from aedmae_fast.video.survey import Survey, why_not_dali
 from aedmae_fast.video.verdict import judge
 
 try:
@@ -30,41 +31,23 @@ try:
 except ImportError as error:
     raise ImportError(f"decoder='dali' needs DALI: pip install 'aedmae-fast[cuda]' ({error})") from error
 
-__all__ = ["CHUNK", "DaliVideo", "open_file", "why_not"]
+__all__ = ["CHUNK", "DaliVideo", "open_file"]
 
 CHUNK = 64  # frames: longer gains nothing, shorter costs a call each
-_CODECS = {"cuda": {"av1", "h264", "hevc", "vp9"}, "cpu": {"mjpeg", "vp8", "vp9"}}
-_PIXEL_FORMATS = {"nv12", "yuv420p", "yuvj420p"}
 
 
 def open_file(path: Path, device: str = "cuda") -> Video:
-    """A file through DALI, or through PyAV where :func:`why_not` has a reason; ``info.decoder`` tells which.
+    """A file through DALI, or through PyAV where :func:`why_not_dali` has a reason; ``info.decoder`` tells which.
 
     Raises:
         VideoError: as :class:`aedmae_fast.video.pyav.PyavVideo`.
         ValueError: ``device`` is a CUDA device, and DALI sees none.
     """
-    if torch.device(device).type == "cuda" and not backend.GetCUDADeviceCount():
+    kind: Literal["cuda", "cpu"] = "cpu" if torch.device(device).type == "cpu" else "cuda"
+    if kind == "cuda" and not backend.GetCUDADeviceCount():
         raise ValueError("decoder='dali': DALI sees no CUDA device; use 'pyav'")
     found = survey(path)
-    return PyavVideo(path) if why_not(found, device) else DaliVideo(found, device)
-
-
-def why_not(found: Survey, device: str = "cuda") -> str:
-    """Why a file is not one for DALI, in a few words; empty where it is."""
-    steps = [after - before for before, after in zip(found.times, found.times[1:], strict=False)]
-    uneven = steps and max(steps) - min(steps) > max(0.0011, 0.1 * min(steps))  # ticks are often milliseconds
-    reasons = {
-        f"codec {found.info.codec}": found.info.codec not in _CODECS[torch.device(device).type],
-        f"pixel format {found.pixel_format}": found.pixel_format not in _PIXEL_FORMATS,
-        f"odd size {found.info.width}x{found.info.height}": found.info.width % 2 or found.info.height % 2,
-        "AVI, which holds no time stamps": "avi" in found.container.split(","),
-        "packets without time stamps": not found.times,
-        "variable frame rate": uneven,
-        "rotation flag": not found.upright,
-        f"edit list that hides {found.hidden} frames": found.hidden,
-    }
-    return next((reason for reason, holds in reasons.items() if holds), "")
+    return PyavVideo(path) if why_not_dali(found, kind) else DaliVideo(found, device)
 
 
 class DaliVideo:

@@ -30,9 +30,10 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from aedmae_fast.video import Chunk, Matrix, Outcome, Status, VideoError, VideoInfo
+from aedmae_fast.video.survey import Survey
 from aedmae_fast.video.verdict import Clock, Met, Promise, judge
 
-__all__ = ["FALLBACK_FPS", "PyavVideo", "Survey", "survey"]
+__all__ = ["FALLBACK_FPS", "PyavVideo", "survey"]
 
 FALLBACK_FPS = 25.0  # for a stream that states no frame rate
 
@@ -180,22 +181,6 @@ class PyavVideo:
             for frame in frames:
                 self._met.frame(damaged=frame.is_corrupt)  # AV_FRAME_FLAG_CORRUPT or decode_error_flags
                 yield frame
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What is known of a file once its packets were read, but only its first frame was decoded."""
-
-    info: VideoInfo
-    matrix: Matrix
-    full_range: bool
-    container: str  # FFmpeg's names, e.g. "mov,mp4,m4a,3gp,3g2,mj2"
-    pixel_format: str
-    upright: bool  # no rotation flag
-    hidden: int  # packets that an edit list hides
-    times: tuple[float, ...]  # seconds from the first frame on, of every shown frame; empty where a packet tells none
-    promise: Promise
-    met: Met  # as if every shown packet had given a frame
 
 
 def survey(path: str | Path) -> Survey:

@@ -51,6 +51,7 @@ SHAPES = [  # H, W -> height, width
     (18, 300, 6, 65),
     (30, 1000, 10, 100),  # a tenth: they no longer do
     (12, 1100, 4, 100),  # an eleventh: every weight is 0
+    (2, 8191, 3, 8192),  # weights that round to 2048 of 2048
 ]
 
 

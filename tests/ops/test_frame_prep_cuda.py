@@ -50,6 +50,17 @@ def test_on_host_every_matrix_and_no_frames(matrix: str, full_range: bool) -> No
         check_kernel(on_host, make_planes("420", frames, 21, 35), 16, 24, matrix, full_range)
 
 
+def test_on_host_frames_one_after_another_in_a_thread() -> None:
+    for kind in ("420", "bgr"):
+        check_kernel(on_host, make_planes(kind, 19, 6, 10), 4, 7, "bt601", False)
+
+
+def test_frames_beyond_32_bit_offsets_are_refused() -> None:
+    module = pytest.importorskip("aedmae_fast._cuda", reason="the CUDA kernels were not built")
+    with pytest.raises(ValueError, match="planes: expected frames that span less than 4 GiB"):
+        module.frame_prep([(0, 0, 2**32, 1)], False, (1, 1), 2990, 1140, False, (1, 2, 1), 0, (1, 1), 0)
+
+
 @pytest.mark.needs_cuda
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
