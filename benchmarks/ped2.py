@@ -1,0 +1,123 @@
+"""UCSD Ped2: three seeds of one fixed schedule, the last epoch of each, nothing chosen by a test label.
+
+    python benchmarks/ped2.py --data PED2 --out RUNS                          # two cores: an hour and a half a seed
+    python benchmarks/ped2.py --data PED2 --out RUNS --at-once 3 \
+        --train "--patch 4 --teacher-epochs 100 --student-epochs 40 --batch-size 100"   # a GPU: the paper's
+
+Trains what is not trained yet, evaluates every seed with every preset in fp32 and in bf16, prints the table and writes
+it as JSON. The network and the preset `anomaly-map` were chosen on held-out training clips (make_holdout.py); flags
+after --train come last and win.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from stamp import result_path, stamp
+
+from aedmae_fast.engine.choose import choose_device
+
+FLAGS = (
+    "--config ped2 --patch 8 --mask-ratio 0.1 --dropout 0 --teacher-epochs 30 --student-epochs 4 --batch-size 32"
+    " --lr 1e-3 --schedule cosine --warmup-epochs 1 --optimizer adamw --anomaly-share 0.5 --normal-share 0.5"
+    " --clip-norm 1 --ema 0.998 --precision bf16 --workers 1"
+)
+PRESETS = ("anomaly-map", "paper", "release-avenue")
+PRECISIONS = ("fp32", "bf16")
+FIGURES = ("micro_auc", "macro_auc", "macro_auc_two_class", "macro_auc_plain", "pixel_auc", "rbdc", "tbdc")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="UCSD Ped2")
+    parser.add_argument("--layout", default="clips", choices=["clips", "ped"])
+    parser.add_argument("--out", type=Path, required=True, help="folder for the runs")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--at-once", type=int, default=1, metavar="N", help="seeds trained at the same time")
+    parser.add_argument("--train", default="", metavar="FLAGS", help="for aedmae_fast.train, after those fixed here")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    for start in range(0, len(options.seeds), options.at_once):
+        running = [start_training(seed, options) for seed in options.seeds[start : start + options.at_once]]
+        if any(process.wait() for process in running):
+            sys.exit("training failed")
+    rows = [evaluate(s, preset, p, options) for s in options.seeds for preset in PRESETS for p in PRECISIONS]
+    means = [summary(rows, preset, precision) for preset in PRESETS for precision in PRECISIONS]
+    print_table(means, rows[0]["baseline"])
+    report = {
+        **stamp(choose_device("auto").value),
+        "train": f"{FLAGS} {options.train}".strip(),
+        "seeds": options.seeds,
+        "summary": means,
+        "rows": rows,
+    }
+    path = options.json or result_path("ped2", choose_device("auto").value)
+    path.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"wrote {path}")
+
+
+def start_training(seed: int, options: argparse.Namespace) -> subprocess.Popen[bytes]:
+    """Trains a seed, or goes on with it; a finished one ends at once."""
+    run = options.out / f"seed{seed}"
+    command = [sys.executable, "-m", "aedmae_fast.train", "--data", options.data, "--layout", options.layout]
+    command += ["--out", run, "--seed", seed, "--pictures", "0", "--quiet"]
+    resume = ["--resume"] if (run / "state.pt").exists() else []
+    flags = [*shlex.split(FLAGS), *shlex.split(options.train)]
+    threads = max(1, len(os.sched_getaffinity(0)) // options.at_once)
+    env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    return subprocess.Popen([*map(str, command), *resume, *flags], env=env)
+
+
+def evaluate(seed: int, preset: str, precision: str, options: argparse.Namespace) -> dict[str, Any]:
+    """The figures of one seed, and those of the frame difference."""
+    command = [sys.executable, "-m", "aedmae_fast.evaluate", "--data", options.data, "--layout", options.layout]
+    command += ["--checkpoint", options.out / f"seed{seed}" / "model.safetensors", "--preset", preset]
+    command += ["--precision", precision, "--json", "-", "--quiet"]
+    report = json.loads(subprocess.run(list(map(str, command)), check=True, capture_output=True).stdout)
+    return {
+        "seed": seed,
+        "preset": preset,
+        "precision": precision,
+        **percent(report),
+        "baseline": percent(report["baseline"]),
+    }
+
+
+def percent(report: dict[str, Any]) -> dict[str, float | None]:
+    return {name: None if (value := report.get(name)) is None else round(100 * value, 2) for name in FIGURES}
+
+
+def summary(rows: list[dict[str, Any]], preset: str, precision: str) -> dict[str, Any]:
+    """Mean, lowest and highest of the seeds."""
+    chosen = [row for row in rows if (row["preset"], row["precision"]) == (preset, precision)]
+    figures: dict[str, Any] = {}
+    for name in FIGURES:
+        values = [row[name] for row in chosen if row[name] is not None]
+        if values:
+            figures[name] = {"mean": round(statistics.mean(values), 2), "low": min(values), "high": max(values)}
+    return {"preset": preset, "precision": precision, "seeds": len(chosen), **figures}
+
+
+def print_table(means: list[dict[str, Any]], baseline: dict[str, float | None]) -> None:
+    print(f"{'mean (lowest-highest)':24}" + "".join(f"{name:>22}" for name in FIGURES))
+    for row in means:
+        cells = [
+            f"{row[name]['mean']:.1f} ({row[name]['low']:.1f}-{row[name]['high']:.1f})" if name in row else "-"
+            for name in FIGURES
+        ]
+        print(f"{row['preset'] + ' ' + row['precision']:24}" + "".join(f"{cell:>22}" for cell in cells))
+    cells = ["-" if baseline[name] is None else f"{baseline[name]:.1f}" for name in FIGURES]
+    print(f"{'frame difference':24}" + "".join(f"{cell:>22}" for cell in cells))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""The bundled weights have the accuracy that the committed table says. Needs UCSD Ped2, which is not ours to ship."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from aedmae_fast import evaluate
+
+RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+SEED = 0  # the bundled one
+POINTS = 0.1
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_bundled_weights_reproduce_the_table(shared: Path, tmp_path: Path, precision: str) -> None:
+    (table,) = RESULTS.glob("ped2-*.json")
+    (row,) = (
+        row
+        for row in json.loads(table.read_text())["rows"]
+        if (row["seed"], row["preset"], row["precision"]) == (SEED, "anomaly-map", precision)
+    )
+    arguments = ["--data", shared / "data" / "ped2", "--layout", "clips", "--checkpoint", "ped2"]
+    arguments += ["--precision", precision, "--json", tmp_path / "report.json", "--quiet"]
+    assert evaluate.main([*map(str, arguments)]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    for name in ("micro_auc", "macro_auc"):
+        assert 100 * report[name] == pytest.approx(row[name], abs=POINTS)
