@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from aedmae_fast.ops import mean_filter, mean_map, mean_max
+from aedmae_fast.ops import mean_filter, mean_map, mean_max, smooth_max
 from tests.ops.triton_device import DEVICE, triton_version
 
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # masked lanes may divide 0 by 0
@@ -57,6 +57,23 @@ def test_mean_max_does_not_pass_over_nan(place: tuple[int, int]) -> None:
     maps = [torch.rand(40, 80, device=DEVICE) for _ in range(3)]
     maps[1][place] = torch.nan
     assert triton_version("mean_max", "smooth_max")(maps).isnan()
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    shape=st.tuples(st.integers(0, 7), st.integers(1, 30), st.integers(1, 60)),
+    size=st.tuples(st.sampled_from([1, 3, 9]), SIZES, SIZES),
+)
+def test_smooth_max(shape: tuple[int, int, int], size: tuple[int, int, int]) -> None:
+    maps = torch.rand(shape)
+    close(triton_version("smooth_max")(maps.to(DEVICE), size), smooth_max(maps, size))
+
+
+def test_smooth_max_keeps_nan_to_its_windows() -> None:
+    maps = torch.rand(7, 12, 20)
+    maps[2, 5, 5] = torch.nan
+    found = triton_version("smooth_max")(maps.to(DEVICE), (3, 3, 3))
+    assert found.isnan().tolist() == [False, True, True, True, False, False, False]
 
 
 def test_no_images() -> None:

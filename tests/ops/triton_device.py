@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["BOUND", "DEVICE", "DTYPES", "check", "reference", "triton_version"]
+__all__ = ["BOUND", "DEVICE", "DTYPES", "check", "reference", "rms", "triton_version"]
 
 DEVICE = "cuda" if torch.cuda.is_available() or os.environ.get("FAIL_WITHOUT_CUDA") == "1" else "cpu"
 if DEVICE == "cpu":

@@ -33,10 +33,11 @@ from aedmae_fast.config import CONFIGS, ModelConfig
 from aedmae_fast.ops.triton.attention import attention
 from aedmae_fast.ops.triton.discrepancy_map import discrepancy_map
 from aedmae_fast.ops.triton.dwconv_qkv import dwconv_qkv
+from aedmae_fast.ops.triton.linear import linear
 from aedmae_fast.ops.triton.mlp import mlp
 from aedmae_fast.ops.triton.motion_weights import motion_weights
 from aedmae_fast.ops.triton.patch_embed import patch_embed
-from aedmae_fast.ops.triton.smooth_max import mean_filter, mean_max
+from aedmae_fast.ops.triton.smooth_max import mean_max, smooth_max
 
 TABLE = Path(__file__).with_suffix(".csv")
 BATCH = 32
@@ -170,6 +171,7 @@ def calls(config: ModelConfig, dtype: torch.dtype) -> Iterator[tuple[str, str, C
         layers = new(r, c), new(r), new(c, r), new(c)
         yield "attention", part, lambda qkv=qkv, c=c: attention(*qkv, c**-0.5)
         yield "dwconv_qkv", part, lambda x=x, norm=norm, conv=conv, grid=grid: dwconv_qkv(x, *norm, *conv, *grid)
+        yield "linear", part, lambda x=x, c=c: linear(x, new(c, c), new(c), x)
         yield "mlp", part, lambda x=x, norm=norm, layers=layers: mlp(x, *norm, *layers)
     c, d = config.encoder_dim, config.patch
     frames = new(BATCH, config.height, config.width, 3, of=torch.uint8)
@@ -185,7 +187,7 @@ def calls(config: ModelConfig, dtype: torch.dtype) -> Iterator[tuple[str, str, C
     )
     yield "motion_weights", "", lambda: motion_weights(frames, d)
     maps = new(9, config.height, config.width, of=torch.float32)
-    yield "mean_filter", "9 x 9", lambda: mean_filter(maps, (9, 9))
+    yield "smooth_max", "", lambda: smooth_max(maps, (9, 9, 9))
     yield "mean_max", "of 9", lambda: mean_max(list(maps))
 
 

@@ -1,0 +1,78 @@
+"""linear in Triton: a matrix product whose bias and residual are added before it is rounded and written.
+
+Counted for M rows, K channels in and N out, 2 bytes a value: 2 M (K + 2 N) bytes from and to memory, 2 M K N
+operations. Avenue's decoder, 801 x 128 -> 128: 615 kB a frame, 0.18 us of an H100 at 3.35 TB/s, against 26 MFLOP,
+0.03 us. Memory bounds it, which is why the residual is added here: on its own it would be another 615 kB.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from aedmae_fast.ops.triton.launch import PRECISION, launch, power_of_2
+
+__all__ = ["linear"]
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None) -> Tensor:
+    """``x @ weight^T + bias + residual`` of tensors on one device: x [..., K], weight [N, K], residual [..., N]."""
+    x, weight, bias = (t.contiguous() for t in (x, weight, bias))
+    n, k = weight.shape
+    out = x.new_empty((*x.shape[:-1], n))
+    rows = out.numel() // n
+    small = x.dtype.itemsize == 2
+    block_m, block_n = 64, min(power_of_2(n), 128)
+    tiles = triton.cdiv(n, block_n)
+    launch(
+        _kernel,
+        triton.cdiv(rows, block_m) * tiles,
+        *(x, weight, bias, out if residual is None else residual.contiguous(), out, rows),
+        RESIDUAL=residual is not None,
+        K=k,
+        N=n,
+        TILES=tiles,
+        BLOCK_M=block_m,
+        BLOCK_N=block_n,
+        BLOCK_K=min(power_of_2(k), 64 if small else 32),
+        num_warps=4,
+        num_stages=3 if small else 2,
+    )
+    return out
+
+
+@triton.jit
+def _kernel(
+    x,  # [rows, K]
+    weight,  # [N, K]
+    bias,  # [N]
+    residual,  # [rows, N]; not read unless RESIDUAL
+    out,  # [rows, N]
+    total,  # rows
+    RESIDUAL: tl.constexpr,
+    K: tl.constexpr,
+    N: tl.constexpr,
+    TILES: tl.constexpr,  # programs for the same rows
+    BLOCK_M: tl.constexpr,  # rows of this program
+    BLOCK_N: tl.constexpr,  # channels that it makes
+    BLOCK_K: tl.constexpr,  # channels of a step
+):
+    first = (tl.program_id(0) // TILES).to(tl.int64) * BLOCK_M
+    rows = tl.arange(0, BLOCK_M)
+    exists = first + rows < total
+    made = tl.program_id(0) % TILES * BLOCK_N + tl.arange(0, BLOCK_N)
+    x += first * K
+    acc = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
+    for start in range(0, K, BLOCK_K):
+        channels = start + tl.arange(0, BLOCK_K)
+        known = channels[None, :] < K
+        a = tl.load(x + rows[:, None] * K + channels[None, :], mask=exists[:, None] & known, other=0.0)
+        b = tl.load(weight + made[:, None] * K + channels[None, :], mask=(made[:, None] < N) & known, other=0.0)
+        acc = tl.dot(a, tl.trans(b), acc, input_precision=PRECISION)
+    acc += tl.load(bias + made, mask=made < N, other=0.0).to(tl.float32)[None, :]
+    offsets = first * N + rows[:, None] * N + made[None, :]
+    mask = exists[:, None] & (made[None, :] < N)
+    if RESIDUAL:
+        acc += tl.load(residual + offsets, mask=mask, other=0.0).to(tl.float32)
+    tl.store(out + offsets, acc.to(out.dtype.element_ty), mask=mask)
