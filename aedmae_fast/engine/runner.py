@@ -1,10 +1,10 @@
-"""From windows to the terms of the score, eagerly: the plain runner, which a captured one must agree with.
+"""From windows to the terms of the score: one step of fixed shape, in threads on a CPU, as a captured graph on a GPU.
 
-Computes in micro-batches of one fixed size, because a GPU library's matrix product may round differently for another
-batch size: so a frame's terms depend on its window alone. On a CPU that is one frame at a time, one frame per thread,
-with single-threaded operations: no barrier inside a frame, so that a core that is busy elsewhere slows down one frame
-and not all (benchmarks/threads.py: 1.2 to 2.2 times as fast as two threads on the same frame), and the same bits
-whatever the number of cores.
+Computes in micro-batches of one fixed size, because a library's matrix product may round differently for another batch
+size: so a frame's terms depend on its window alone. On a CPU that is one frame at a time, one frame per thread, with
+single-threaded operations: no barrier inside a frame, so that a core that is busy elsewhere slows down one frame and
+not all (benchmarks/threads.py: 1.2 to 2.2 times as fast as two threads on the same frame), and the same bits whatever
+the number of cores. On a GPU the micro-batch is one graph (engine/graph.py), and only its numbers are waited for.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 
 from aedmae_fast.config import TARGET_CHANNELS, WINDOW, ScoringPreset
+from aedmae_fast.engine.graph import GraphRunner
 from aedmae_fast.engine.ring import Window
 from aedmae_fast.model.inference import InferenceModel
 from aedmae_fast.model.masks import mask_bank
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.ops import discrepancy_map, mean_filter
 
-MICRO_BATCH = {"cpu": 1, "cuda": 16}
+MICRO_BATCH = {"cpu": 1, "cuda": 64}
 
 
 class FrameTerms(NamedTuple):
@@ -56,11 +57,16 @@ class Runner:
         self._preset = preset
         self._masks = mask_bank(model.config).to(self.device)  # [K, L]
         self._size = MICRO_BATCH[self.device.type]
-        self._windows = torch.arange(self._size * len(WINDOW), device=self.device).view(-1, len(WINDOW))  # [b, 3]
-        self._map: Callable[..., Iterable[list[FrameTerms]]] = lambda compute, parts: [compute(p) for p in parts]
+        self._map: Callable[..., Iterable[Callable[[], list[FrameTerms]]]] = map
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # of this thread; the pool's threads set theirs
             self._map = ThreadPoolExecutor(threads, "compute", lambda: torch.set_num_threads(1)).map
+            self._graph = None
+        else:
+            c = model.config
+            frames = torch.zeros(1, len(WINDOW), c.height, c.width, 3, dtype=torch.uint8)
+            number = torch.zeros(1, dtype=torch.int64)
+            self._graph = GraphRunner(self.step, [self._masks], [frames, number], [self._size])
 
     def __call__(self, windows: Sequence[Window]) -> list[FrameTerms]:
         """Terms of each window, in order."""
@@ -69,15 +75,28 @@ class Runner:
     def submit(self, windows: Sequence[Window]) -> Callable[[], list[FrameTerms]]:
         """Start computing; call what is returned to wait for the terms."""
         parts = [windows[start : start + self._size] for start in range(0, len(windows), self._size)]
-        results = self._map(self._micro_batch, parts)
-        return lambda: [terms for part in results for terms in part]
+        started = self._map(self._start, parts)
+        if self._graph is not None:
+            started = list(started)  # launched now, waited for later
+        return lambda: [terms for part in started for terms in part()]
 
     @torch.inference_mode()
-    def _micro_batch(self, windows: Sequence[Window]) -> list[FrameTerms]:
-        padded = [*windows, *[windows[-1]] * (self._size - len(windows))]
-        frames = torch.stack([torch.stack(w.frames) for w in padded])  # [b, 3, H, W, 3]
+    def step(self, masks: Tensor, frames: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """All that is computed of b windows: launches only, nothing that a captured graph could not hold.
+
+        Args:
+            masks: int64 [K, L].
+            frames: uint8 [b, 3, H, W, 3].
+            numbers: int64 [b], which mask each takes.
+
+        Returns:
+            float32 [b, 4], colour error, abnormality, gap and class probability; float32 [b, H, W], the maps of
+            Eq. 6 after the spatial part of the preset's filter (unfiltered where it pools by the mean).
+        """
         m, p = self._model, self._preset
-        states = m(frames.flatten(0, 1), self._windows, self._masks[[w.frame % len(self._masks) for w in padded]])
+        every = frames.flatten(0, 1)  # [b*3, H, W, 3]
+        windows = torch.arange(len(every), device=frames.device).view(-1, len(WINDOW))  # [b, 3]
+        states = m(every, windows, masks.index_select(0, numbers))
         share = 1.0 if p.channels == "sum" else 1 / TARGET_CHANNELS
         weights = (share * p.colour_weight, share * p.abnormal_weight, share * p.gap_weight)
         maps, means = discrepancy_map(
@@ -86,15 +105,32 @@ class Runner:
         prob = means.new_full((len(means),), torch.nan)
         if states.class_logit is not None:
             prob = states.class_logit.sigmoid()
-        columns = torch.cat([share * means, prob[:, None]], dim=1).tolist()  # one copy to the host
-        filtered: Sequence[Tensor | None] = [None] * len(columns)
         if p.pool == "max":
-            filtered = self._filtered(maps, prob)
-        return [FrameTerms(c, a, g, prob, filtered[i]) for i, (c, a, g, prob) in enumerate(columns[: len(windows)])]
+            if p.class_weight:
+                maps = maps + p.class_weight * prob[:, None, None]
+            maps = torch.stack([mean_filter(one, p.map_filter[1:]) for one in maps])
+        return torch.cat([share * means, prob[:, None]], dim=1), maps
 
-    def _filtered(self, maps: Tensor, prob: Tensor) -> list[Tensor]:
-        """Eq. 6 with the class probability, after the filter's spatial part."""
-        p = self._preset
-        if p.class_weight:
-            maps = maps + p.class_weight * prob[:, None, None]
-        return [mean_filter(m, p.map_filter[1:]) for m in maps]
+    def _start(self, windows: Sequence[Window]) -> Callable[[], list[FrameTerms]]:
+        """Compute a micro-batch, which on a GPU may be smaller than the others."""
+        frames = torch.stack([torch.stack(w.frames) for w in windows])  # [b, 3, H, W, 3]
+        numbers = torch.tensor([w.frame % len(self._masks) for w in windows])  # [b]
+        if self._graph is None:
+            columns, maps = self.step(self._masks, frames, numbers)
+            return lambda: self._terms(columns, maps)
+        outputs = self._graph(frames, numbers.pin_memory())
+        maps = outputs[1].clone()  # the next replay writes over it
+        columns = torch.empty(outputs[0].shape, pin_memory=True)
+        columns.copy_(outputs[0], non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+
+        def wait() -> list[FrameTerms]:
+            arrived.synchronize()
+            return self._terms(columns, maps)
+
+        return wait
+
+    def _terms(self, columns: Tensor, maps: Tensor) -> list[FrameTerms]:
+        filtered: Sequence[Tensor | None] = list(maps) if self._preset.pool == "max" else [None] * len(maps)
+        return [FrameTerms(c, a, g, p, m) for (c, a, g, p), m in zip(columns.tolist(), filtered, strict=True)]

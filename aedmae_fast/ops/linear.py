@@ -8,6 +8,7 @@ from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
+from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["linear"]
 
@@ -76,7 +77,7 @@ def _cpu(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None
 register(
     "linear(Tensor x, Tensor weight, Tensor bias, Tensor? residual=None) -> Tensor",
     cpu=_cpu,
-    cuda=linear_reference,
+    cuda=with_triton("linear", linear_reference),
     fake=_fake,
-    backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch"},
+    backends=lambda: {"cpu": native.cpu_backend(), "cuda": triton_backend()},
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from aedmae_fast.config import PRESETS
 from aedmae_fast.engine.graph import Capture, CudaCapture, GraphRunner
+from aedmae_fast.engine.runner import Runner
 from aedmae_fast.model.masks import mask_bank
 from aedmae_fast.model.network import AedMae
-from aedmae_fast.ops import discrepancy_map
 from tests.engine.graph_twin import CaptureTwin, IllegalInCapture
 
 BUCKETS = (2, 5, 8)
@@ -194,52 +194,35 @@ def test_nothing_to_capture_is_an_error() -> None:
         GraphRunner(add_rows, [table], batched, [4, 0])
 
 
-# The network, from the ring of frames to the terms of the score
+# The engine's step, from the windows' frames to the terms of the score
 
 
-def network_step(model: AedMae) -> Callable[..., tuple[Tensor, ...]]:
-    def step(ring: Tensor, masks: Tensor, window: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        """uint8 [R, H, W, 3], int64 [K, L], [b, 3], [b] -> maps [b, H, W], means [b, 3], probabilities [b]."""
-        frames = ring.index_select(0, window.flatten()).unflatten(0, window.shape)
-        ids = masks.index_select(0, mask)
-        latent = model.encode(frames, ids)
-        teacher, student = model.hidden(latent, ids)
-        heads = [p for head in (model.decoder_pred, model.decoder_student_pred) for p in (head.weight, head.bias)]
-        weights = (0.4, 0.4, 0.3)
-        maps, means = discrepancy_map(teacher, student, *heads, frames[:, 1], model.config.patch, "L2", weights)
-        assert model.class_head is not None
-        return maps, means, model.class_head(latent[:, 0]).squeeze(1).sigmoid()
-
-    return step
-
-
-def check_network(model: AedMae, capture: Callable[[torch.device], Capture], device: str) -> None:
+def check_step(model: AedMae, capture: Callable[[torch.device], Capture], device: str, preset: str) -> None:
     """Captured equals eager, bit for bit, in every bucket."""
-    model = copy.deepcopy(model).to(device)
-    c = model.config
-    ring = torch.randint(0, 256, (RING, c.height, c.width, 3), dtype=torch.uint8, device=device)
-    masks = mask_bank(c).to(device)
-    step, batched = network_step(model), [torch.zeros(1, 3, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)]
-    runner = GraphRunner(step, [ring, masks], batched, BUCKETS, weights=model.parameters(), capture=capture)
+    c, masks = model.config, mask_bank(model.config).to(device)
+    step = Runner(model, PRESETS[preset], device, "fp32", 1).step
+    batched = [torch.zeros(1, 3, c.height, c.width, 3, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)]
+    runner = GraphRunner(step, [masks], batched, BUCKETS, capture=capture)
     assert runner.mode.startswith("graphs for"), runner.mode
     for count in (8, 5, 2, 8):
-        ring.copy_(torch.randint(0, 256, ring.shape, dtype=torch.uint8))
-        inputs = [torch.randint(RING, (count, 3)), torch.randint(c.mask_count, (count,))]
+        inputs = [torch.randint(0, 256, (count, *batched[0].shape[1:]), dtype=torch.uint8)]
+        inputs.append(torch.randint(c.mask_count, (count,)))
         found = [t.clone() for t in runner(*inputs)]
-        with torch.inference_mode():
-            expected = step(ring, masks, *(t.to(device) for t in inputs))
+        expected = step(masks, *(t.to(device) for t in inputs))
         assert all(torch.equal(f, e) for f, e in zip(found, expected, strict=True))
         padded = runner(*(t[: count - 1] for t in inputs))
         assert all(torch.equal(p, f[: count - 1]) for p, f in zip(padded, found, strict=True))
 
 
-def test_the_network_can_be_captured(tiny_model: AedMae) -> None:
-    check_network(tiny_model, CaptureTwin, "cpu")
+@pytest.mark.parametrize("preset", ["paper", "release-avenue"])
+def test_the_step_can_be_captured(tiny_model: AedMae, preset: str) -> None:
+    check_step(tiny_model, CaptureTwin, "cpu", preset)
 
 
 @pytest.mark.needs_cuda
-def test_on_gpu_captured_equals_eager(tiny_model: AedMae) -> None:
-    check_network(tiny_model, CudaCapture, "cuda")
+@pytest.mark.parametrize("preset", ["paper", "release-avenue"])
+def test_on_gpu_captured_equals_eager(tiny_model: AedMae, preset: str) -> None:
+    check_step(tiny_model, CudaCapture, "cuda", preset)
 
 
 @pytest.mark.needs_cuda
