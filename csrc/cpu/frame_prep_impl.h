@@ -51,6 +51,7 @@ void resample(const Resample& r, int n, const T* src, int16_t* dst) {
 }
 
 #if defined(AEDMAE_HAS_PERMUTE16)
+// What resample<8, 4> gives, by the tables of a Blend.
 void blend(const int32_t* __restrict index, const int16_t* __restrict word, const int16_t* __restrict slope, int n,
            const uint8_t* __restrict src, int16_t* __restrict dst) {
   for (int i = 0; i < n; i += kLanes) {
@@ -83,15 +84,31 @@ inline void in_steps(int n, Vectors vectors, Single single) {
     for (int x = 0; x < n; x += step) vectors(x + step <= n ? x : n - step);
 }
 
+inline Vec three(Vec a) { return add16(add16(a, a), a); }
+
+void repeat_edges(int n, int16_t* row) { row[-1] = row[0], row[n] = row[n - 1]; }
+
 // Chroma of a luma row, at 4 times its scale, from the chroma rows above and below; the edges are repeated once.
 void between_rows(const uint8_t* __restrict near, const uint8_t* __restrict far, int n, int16_t* __restrict row) {
-  const auto vectors = [=](int k) {
-    const Vec most = load8(near + k);
-    store(row + k, add16(add16(add16(most, most), most), load8(far + k)));
-  };
+  const auto vectors = [=](int k) { store(row + k, add16(three(load8(near + k)), load8(far + k))); };
   in_steps<kLanes>(n, vectors, [=](int k) { row[k] = static_cast<int16_t>(3 * near[k] + far[k]); });
-  row[-1] = row[0];
-  row[n] = row[n - 1];
+  repeat_edges(n, row);
+}
+
+// The same where U and V take turns: a 16-bit lane holds one of each.
+void between_rows(const uint8_t* __restrict near, const uint8_t* __restrict far, int n, int16_t* __restrict u,
+                  int16_t* __restrict v) {
+  const auto first = [](Vec a) { return shr16<8>(shl16<8>(a)); };
+  const auto vectors = [=](int k) {
+    const Vec most = load(near + 2 * k), rest = load(far + 2 * k);
+    store(u + k, add16(three(first(most)), first(rest)));
+    store(v + k, add16(three(shr16<8>(most)), shr16<8>(rest)));
+  };
+  in_steps<kLanes>(n, vectors, [=](int k) {
+    u[k] = static_cast<int16_t>(3 * near[2 * k] + far[2 * k]);
+    v[k] = static_cast<int16_t>(3 * near[2 * k + 1] + far[2 * k + 1]);
+  });
+  repeat_edges(n, u), repeat_edges(n, v);
 }
 
 // Luma and chroma at 16 times their scale -> colours. Their offsets are constants in the sums, added with the rounding.
@@ -142,7 +159,6 @@ void convert(const Matrix matrix, int n, const int16_t* __restrict y, const int1
 template <class T>
 void convert_whole(const Matrix matrix, int n, const uint8_t* __restrict y, const int16_t* __restrict u,
                    const int16_t* __restrict v, T* __restrict b, T* __restrict g, T* __restrict r) {
-  const auto three = [](Vec c) { return add16(add16(c, c), c); };
   for (int k = 0; 2 * k < n; k += kLanes) {
     const Vec u3 = three(load(u + k)), v3 = three(load(v + k)), luma = load(y + 2 * k);
     const Matrix::Bgr even = matrix(shr16<4>(shl16<8>(luma)), add16(u3, load(u + k - 1)), add16(v3, load(v + k - 1)));
@@ -177,16 +193,6 @@ void gather(const uint8_t* __restrict row, int64_t stride, int n, uint8_t* __res
     for (int x = 0; x < n; ++x) out[x] = row[x * stride];
 }
 
-// a b a b ...
-void split2(const uint8_t* __restrict row, int n, uint8_t* __restrict a, uint8_t* __restrict b) {
-  const auto vectors = [=](int x) {
-    const Vec first = load(row + 2 * x), second = load(row + 2 * x + 2 * kLanes);
-    store(a + x, pack8(shr16<8>(shl16<8>(first)), shr16<8>(shl16<8>(second))));
-    store(b + x, pack8(shr16<8>(first), shr16<8>(second)));
-  };
-  in_steps<2 * kLanes>(n, vectors, [=](int x) { a[x] = row[2 * x], b[x] = row[2 * x + 1]; });
-}
-
 // a b c a b c ...
 void split3(const uint8_t* __restrict row, int n, uint8_t* __restrict a, uint8_t* __restrict b, uint8_t* __restrict c) {
   const auto vectors = [=](int x) {
@@ -194,15 +200,6 @@ void split3(const uint8_t* __restrict row, int n, uint8_t* __restrict a, uint8_t
     store(a + x, v.a), store(b + x, v.b), store(c + x, v.c);
   };
   in_steps<2 * kLanes>(n, vectors, [=](int x) { a[x] = row[3 * x], b[x] = row[3 * x + 1], c[x] = row[3 * x + 2]; });
-}
-
-void gather_chroma(const RowPlan& p, const uint8_t* const* row, int n, uint8_t* u, uint8_t* v) {
-  if (p.turns == 2) {
-    split2(row[1], n, u, v);
-  } else {
-    gather(row[1], p.pixel_stride[1], n, u);
-    gather(row[2], p.pixel_stride[2], n, v);
-  }
 }
 
 // Y, U, V of one source row -> p.luma, p.u_row, p.v_row. Of a grey source u_row and v_row stay 0.
@@ -217,15 +214,16 @@ void read_row(const RowPlan& p, const SourceRow& s) {
   }
   gather(s.near[0], p.pixel_stride[0], p.width, p.luma);  // even where contiguous: it is read past its end
   if (p.planes == 1) return;
-  if (p.pixel_stride[1] == 1 && p.pixel_stride[2] == 1) {
-    between_rows(s.near[1], s.far[1], n, p.u_row);
-    between_rows(s.near[2], s.far[2], n, p.v_row);
-    return;
+  if (p.turns == 2) return between_rows(s.near[1], s.far[1], n, p.u_row, p.v_row);
+  for (int plane = 1; plane < 3; ++plane) {
+    const uint8_t *near = s.near[plane], *far = s.far[plane];
+    if (p.pixel_stride[plane] != 1) {
+      gather(near, p.pixel_stride[plane], n, c[0]);
+      gather(far, p.pixel_stride[plane], n, c[1]);
+      near = c[0], far = c[1];
+    }
+    between_rows(near, far, n, plane == 1 ? p.u_row : p.v_row);
   }
-  gather_chroma(p, s.near, n, c[0], c[1]);
-  gather_chroma(p, s.far, n, c[2], c[3]);
-  between_rows(c[0], c[2], n, p.u_row);
-  between_rows(c[1], c[3], n, p.v_row);
 }
 
 // That row -> the n pixels p.bgr.

@@ -49,7 +49,7 @@ struct RowPlan {
   Resample out_taps;                // unless `copies`: those n pixels -> the w pixels of the result
   Blend out_blend;                  // the same
   uint8_t* luma;                    // scratch, [padded(W) + kSlack] each: the source row
-  uint8_t* chroma[4];               // U and V of the chroma rows near and far, where strided
+  uint8_t* chroma[2];               // two rows of chroma, where strided
   int16_t *u_row, *v_row;           // its chroma, 4 times its scale; [-1] and [size] repeat the edges
   int16_t *y, *u, *v;               // the n pixels, 16 times their scale
   uint8_t* bgr[3];                  // the n pixels' colours

@@ -46,10 +46,10 @@ struct ChromaTaps {
 __device__ ChromaTaps chroma_taps(int32_t p, int32_t sub, int32_t size) {
   const int32_t start = sub == 2 ? (p - 1) >> 1 : p;
   const auto clamped = [size](int32_t k) -> uint32_t { return k < 0 ? 0 : k < size ? k : size - 1; };
-  ChromaTaps taps{{clamped(start), clamped(start + 1), clamped(start + 2)}, {4, 0}, {0, 4, 0}};
-  if (sub == 2 && p % 2 == 0) taps = {{taps.at[0], taps.at[1], taps.at[2]}, {1, 3}, {0, 3, 1}};
-  if (sub == 2 && p % 2 == 1) taps = {{taps.at[0], taps.at[1], taps.at[2]}, {3, 1}, {1, 3, 0}};
-  return taps;
+  const uint32_t k0 = clamped(start), k1 = clamped(start + 1), k2 = clamped(start + 2);
+  if (sub == 1) return {{k0, k1, k2}, {4, 0}, {0, 4, 0}};
+  if (p % 2 == 0) return {{k0, k1, k2}, {1, 3}, {0, 3, 1}};
+  return {{k0, k1, k2}, {3, 1}, {1, 3, 0}};
 }
 
 // Where a plane's samples lie within a frame; every frame spans less than 4 GiB.
