@@ -2,8 +2,8 @@
 
     python benchmarks/ops.py                        # writes benchmarks/results/ops-<device>-<commit>.csv and .json
 
-Each iteration runs all contenders in turn, so that a busy machine disturbs all of them alike; medians of the times and
-of the per-iteration ratios are given. Bytes are every input and output once, operations those of matrix products. The
+Each iteration runs all contenders in turn, so that a busy machine disturbs all of them alike, and the fastest run of
+each counts: a disturbance only adds. Bytes are every input and output once, operations those of matrix products. The
 op's floor is the larger of two times: a copy of so many bytes (measured in the same turns: caches included) and the
 operations at the rate of a large matrix product; ``share`` is that floor over the op's time.
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -34,7 +33,7 @@ from aedmae_fast.ops.library import BACKENDS
 
 BASELINES = ("eager", "compile", "opencv")
 COLUMNS = ("op", "case", "backend", "us", *(f"over_{b}" for b in BASELINES), "bytes", "operations", "bound", "share")
-Times = dict[str, list[float]]  # contender -> seconds, one value an iteration
+Times = dict[str, float]  # contender -> seconds of its fastest run
 
 
 def main() -> None:
@@ -83,23 +82,22 @@ def measure(case: Case, device: str, seconds: float, rates: dict[torch.dtype, fl
     for name, run in contenders.items():
         check(case, name, run)
     times = interleaved({**contenders, "copy": copy_of(case.bytes, device)}, seconds, device)
-    rows = []
-    for name in contenders:
-        copy, product = statistics.median(times["copy"]), case.operations / rates.get(case.dtype, float("inf"))
-        rows.append(
-            {
-                "op": case.op,
-                "case": case.case,
-                "backend": name,
-                "us": round(statistics.median(times[name]) * 1e6, 1),
-                **{f"over_{b}": ratio(times[b], times[name]) if b in times else "" for b in BASELINES},
-                "bytes": case.bytes,
-                "operations": case.operations,
-                "bound": "copy" if copy >= product else "matrix",
-                "share": round(max(copy, product) / statistics.median(times[name]), 3),
-            }
-        )
-    return rows
+    floors = {"copy": times["copy"], "matrix": case.operations / rates.get(case.dtype, float("inf"))}
+    bound = max(floors, key=lambda name: floors[name])
+    return [
+        {
+            "op": case.op,
+            "case": case.case,
+            "backend": name,
+            "us": round(times[name] * 1e6, 1),
+            **{f"over_{b}": round(times[b] / times[name], 2) if b in times else "" for b in BASELINES},
+            "bytes": case.bytes,
+            "operations": case.operations,
+            "bound": bound,
+            "share": round(floors[bound] / times[name], 2),
+        }
+        for name in contenders
+    ]
 
 
 def backends(case: Case, device: str) -> dict[str, Callable[[], Any]]:
@@ -130,10 +128,6 @@ def arrays(result: Any) -> list[np.ndarray]:
     return [np.asarray(p.cpu() if isinstance(p, torch.Tensor) else p, dtype=np.float64) for p in parts]
 
 
-def ratio(baseline: list[float], ours: list[float]) -> float:
-    return round(statistics.median(b / t for b, t in zip(baseline, ours, strict=True)), 3)
-
-
 def copy_of(count: int, device: str) -> Callable[[], Any]:
     """A copy that reads and writes ``count`` bytes in all."""
     source = torch.ones(count // 2, dtype=torch.uint8, device=device)
@@ -145,24 +139,24 @@ def matrix_rate(dtype: torch.dtype, device: str) -> float:
     """Operations per second of a large matrix product."""
     n = 1024 if device == "cpu" else 8192
     a, b = torch.randn(n, n, device=device).to(dtype), torch.randn(n, n, device=device).to(dtype)
-    times = interleaved({"product": lambda: a @ b}, 2, device)["product"]
-    return 2 * n**3 / min(times)
+    return 2 * n**3 / interleaved({"product": lambda: a @ b}, 2, device)["product"]
 
 
 def interleaved(contenders: dict[str, Callable[[], Any]], seconds: float, device: str) -> Times:
-    """Seconds of each contender, one value an iteration, for as long as ``seconds`` and 10 iterations at least."""
-    times: Times = {name: [] for name in contenders}
+    """Runs the contenders in turn for as long as ``seconds``, and 10 times at least."""
     for run in contenders.values():
         run()
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times[next(iter(times))]) < 10:
+    fastest = dict.fromkeys(contenders, float("inf"))
+    rounds, end = 0, time.perf_counter() + seconds
+    while rounds < 10 or time.perf_counter() < end:
+        rounds += 1
         for name, run in contenders.items():
             started = time.perf_counter()
             run()
             if device != "cpu":
                 torch.cuda.synchronize()
-            times[name].append(time.perf_counter() - started)
-    return times
+            fastest[name] = min(fastest[name], time.perf_counter() - started)
+    return fastest
 
 
 if __name__ == "__main__":
