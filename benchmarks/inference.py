@@ -2,10 +2,10 @@
 
     python benchmarks/inference.py            # writes benchmarks/results/inference-<device>-<commit>.json
 
-From uint8 frames to the decoders' last states: everything before ``discrepancy_map``. Each iteration runs all
-contenders in turn, so that a busy machine disturbs all of them alike; the minimum of the times (what the code takes
-when nothing disturbs it) and the median of the per-iteration ratios are given. ``error`` is that of the states against
-the plain network in float64, relative, root mean square; ``share`` is of a large matrix product's rate.
+From uint8 frames to the decoders' last states: all before ``discrepancy_map``. Times are the thread's own, on the
+processor, so that what else runs on the machine counts little; all contenders take turns. The minimum of the times and
+the median of the ratios within a turn are given. ``error`` is that of the states against the plain network in float64,
+relative, root mean square; ``share`` is of a large matrix product's rate.
 """
 
 from __future__ import annotations
@@ -124,15 +124,15 @@ def ratio(baseline: list[float], values: list[float]) -> float:
 
 
 def interleaved(contenders: dict[str, Callable[[], Any]], iterations: int) -> dict[str, list[float]]:
-    """Seconds of each contender, one value an iteration, after a warm-up."""
+    """Processor seconds of each contender, one value an iteration, after a warm-up."""
     for run in contenders.values():
         run()
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(iterations):
         for name, run in contenders.items():
-            started = time.perf_counter()
+            started = time.thread_time()
             run()
-            times[name].append(time.perf_counter() - started)
+            times[name].append(time.thread_time() - started)
     return times
 
 
