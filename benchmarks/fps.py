@@ -1,43 +1,52 @@
-"""Throughput, honestly: decoding alone, the model alone, and both end to end on the same clips.
+"""Throughput, honestly: the waterfall of the model, batch sizes and latency, and end to end against its ceilings.
 
     python benchmarks/fps.py                        # 320x640, patch 16, on the best device there is
-    python benchmarks/fps.py --device cpu --precision fp32 --json /tmp/fps.json
+    python benchmarks/fps.py --device cpu --scaling --baseline path/to/network.py:Network --json /tmp/fps.json
 
-Each round runs the three in turn, so that a busy machine disturbs all of them alike; medians over the rounds are given.
-"decode" is what the engine's feed delivers: demuxing, decoding, colour and resizing to the model's input. "model" is
-teacher, student, class head, pixel maps and their reduction, on windows that lie in memory. "end to end" is
-``Scorer.score_many``: files in, final scores out.
+Writes JSON, CSV and PNG. Whatever is compared takes turns, round by round, so that a busy machine disturbs all alike;
+medians over the rounds are given, ratios are medians of the rounds' ratios.
+
+The waterfall goes from the plain network, eagerly in float32 and batches of 32 (the paper's protocol), to
+``InferenceModel``; beside it the plain network compiled, exported to ONNX Runtime and OpenVINO, and any other
+implementation (``--baseline``). All compute teacher, student and class head; ours goes on to the pixel maps, which the
+predictions of the others are yet to be made into. The paper's own figure is without the student.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import sys
 import tempfile
-import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from child import run_child
 from clips import make_clip
+from fps_parts import end_to_end, waterfall
+from fps_parts.contender import Inputs
+from fps_parts.output import print_tables, waterfall_summary, write
+from fps_parts.scaling import scaling
+from fps_parts.sweep import latency, sweep
+from fps_parts.torch_contenders import Ours
 from stamp import result_path, stamp
 
 from aedmae_fast import Scorer, load_model
-from aedmae_fast.engine.feed import Block, Feed
-from aedmae_fast.engine.ring import FrameRing, Window
-from aedmae_fast.engine.runner import FrameTerms
-from aedmae_fast.video import open_video
+from aedmae_fast.engine.choose import choose_precision
+from aedmae_fast.model.network import AedMae
+
+INPUTS = {"cpu": 32, "cuda": 1024}  # windows in memory, more than the caches hold: 1.8 MB each
+BATCH = 256  # on a GPU
+ROUNDS = {"cpu": 7, "cuda": 20}
 
 
 def main() -> None:
     options = _parser().parse_args()
+    model = load_model(options.checkpoint)
     scorer = Scorer(
-        load_model(options.checkpoint),
+        model,
         preset=options.preset,
         device=options.device,
         precision=options.precision,
@@ -49,16 +58,12 @@ def main() -> None:
         print(f"  {name:<10}  {choice.value}  ({choice.why})")
     with tempfile.TemporaryDirectory() as folder:
         clips = [
-            make_clip(Path(folder) / f"{i}.mp4", options.frames, tuple(options.size), options.codec)
+            make_clip(Path(folder) / "clips" / f"{i}.mp4", options.frames, tuple(options.size), options.codec)
             for i in range(options.clips)
         ]
-        rounds = measure(scorer, clips, options.rounds)
-    report = summarise(scorer, options, rounds)
-    print_table(report)
-    path = options.json or result_path("fps", scorer.choices["device"].value)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"wrote {path}")
+        report = measure(model, scorer, clips, options)
+    print_tables(report)
+    write(report, options.json or result_path("fps", scorer.choices["device"].value))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,106 +71,94 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", default="untrained-avenue", help="(default: %(default)s)")
     parser.add_argument("--preset", default="paper", help="(default: %(default)s)")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--batch-size", default="auto")
+    parser.add_argument("--precision", default="auto", help="of the summary and of end to end; the waterfall has all")
+    parser.add_argument("--batch-size", default="auto", help="of the engine")
     parser.add_argument("--threads", default="auto")
     parser.add_argument("--workers", default="auto")
     parser.add_argument("--size", type=int, nargs=2, default=(640, 360), metavar=("W", "H"), help="of the clips")
     parser.add_argument("--codec", default="libx264", help="encoder of the clips (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=60, help="per clip (default: %(default)s)")
     parser.add_argument("--clips", type=int, default=4, help="(default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=7, help="(default: %(default)s)")
+    parser.add_argument("--rounds", type=int, help=f"default: {ROUNDS['cpu']} on a CPU, {ROUNDS['cuda']} on a GPU")
+    parser.add_argument(
+        "--baseline",
+        metavar="PATH:CLASS",
+        help="time another implementation too: CLASS() is called with float32 windows [B, 9, H, W] in -1..1",
+    )
+    parser.add_argument(
+        "--without", nargs="+", choices=waterfall.OPTIONAL, default=(), help="leave out of the waterfall"
+    )
+    parser.add_argument("--scaling", action="store_true", help="threads against processes as well, on a CPU")
     parser.add_argument("--json", type=Path, help="default: benchmarks/results/fps-<device>-<commit>.json")
     return parser
 
 
-def measure(scorer: Scorer, clips: list[Path], rounds: int) -> dict[str, list[float]]:
-    """Frames per second of each part, one value a round."""
-    windows = _windows(scorer, clips[0])
-    count = len(windows) * len(clips)
-    parts: dict[str, Callable[[], int]] = {
-        "decode": lambda: sum(len(block.frames) for block in _blocks(scorer, clips)),
-        "model": lambda: _run_model(scorer, windows, count),
-        "end_to_end": lambda: sum(result.frames for result in scorer.score_many(clips)),
-    }
-    _run_model(scorer, windows, len(windows))  # warm-up
-    rates: dict[str, list[float]] = {name: [] for name in parts}
-    for i in range(rounds):
-        for name, part in parts.items():
-            started = time.perf_counter()
-            frames = part()
-            assert frames == count, f"{name}: {frames} of {count} frames"
-            rates[name].append(frames / (time.perf_counter() - started))
-        latest = ", ".join(f"{name} {values[-1]:.1f}" for name, values in rates.items())
-        print(f"  round {i + 1}/{rounds}: {latest} frames/s", flush=True)
-    return rates
-
-
-def _blocks(scorer: Scorer, clips: list[Path]) -> Iterator[Block]:
-    size, workers = (scorer.config.height, scorer.config.width), int(scorer.choices["workers"].value)
-    feed = Feed([partial(open_video, clip) for clip in clips], size, workers)
-    return (event for event in feed if isinstance(event, Block))
-
-
-def _windows(scorer: Scorer, clip: Path) -> list[Window]:
-    ring, device = FrameRing(), scorer.choices["device"].value
-    windows = [w for block in _blocks(scorer, [clip]) for w in ring.push(block.frames.to(device))]
-    return windows + list(ring.finish())
-
-
-def _run_model(scorer: Scorer, windows: list[Window], count: int) -> int:
-    """Compute ``count`` frames, one batch ahead of the one that is waited for, as the engine does."""
-    batch, submitted, done = int(scorer.choices["batch size"].value), 0, 0
-    in_flight: deque[Callable[[], list[FrameTerms]]] = deque()
-    while done < count:
-        while submitted < count and len(in_flight) < 2:
-            start = submitted % len(windows)
-            chunk = windows[start : start + min(batch, count - submitted)]
-            in_flight.append(scorer.runner.submit(chunk))
-            submitted += len(chunk)
-        done += len(in_flight.popleft()())  # waits, since terms are numbers on the host
-    return done
-
-
-def summarise(scorer: Scorer, options: argparse.Namespace, rates: dict[str, list[float]]) -> dict[str, Any]:
-    """Medians, the ceiling, and everything that a figure must carry."""
-    device = scorer.choices["device"].value
-    median = {name: statistics.median(values) for name, values in rates.items()}
-    ceiling = min(median["decode"], median["model"])
-    # The ratio of each round, whose three parts ran within seconds of each other; then their median.
-    paired = [e / min(d, m) for d, m, e in zip(rates["decode"], rates["model"], rates["end_to_end"], strict=True)]
-    mark = stamp(device)
+def measure(model: AedMae, scorer: Scorer, clips: list[Path], options: argparse.Namespace) -> dict[str, Any]:
+    """The whole report; its summary comes last."""
+    device, precision = scorer.runner.device, scorer.choices["precision"].value
+    threads, rounds = int(scorer.choices["threads"].value), options.rounds or ROUNDS[device.type]
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    rates = end_to_end.measure(scorer, clips, rounds)
+    memory = _memory(clips, options, device)
+    inputs = Inputs.of(scorer.config, end_to_end.windows_of(scorer, clips[0]), INPUTS[device.type])
+    wanted = waterfall.Wanted(
+        model, scorer.preset, _precisions(precision, device), threads, BATCH, options.baseline, tuple(options.without)
+    )
+    rows, missing = waterfall.measure(wanted, inputs, rounds)
+    ours = Ours(model, inputs, precision, scorer.preset)
+    mark = stamp(str(device))
+    head = {"device": mark["device"], "commit": mark["commit"], "precision": precision}
     return {
         **mark,
         "settings": {
             **{name: choice.value for name, choice in scorer.choices.items()},
             "checkpoint": options.checkpoint,
             "model": scorer.config.to_dict(),
+            "gflop_per_frame": round(model.flops_per_frame() / 1e9, 3),
             "clips": f"{options.clips} x {options.frames} frames, {options.size[0]}x{options.size[1]} {options.codec}",
+            "rounds": rounds,
         },
-        "rounds": {name: [round(v, 2) for v in values] for name, values in rates.items()},
-        "summary": {
-            "device": mark["device"],
-            "commit": mark["commit"],
-            "precision": scorer.choices["precision"].value,
-            "model_fps": round(median["model"], 2),
-            "decode_fps": round(median["decode"], 2),
-            "end_to_end_fps": round(median["end_to_end"], 2),
-            "bound_by": "decode" if median["decode"] == ceiling else "model",
-            "end_to_end_over_ceiling": round(statistics.median(paired), 3),
-        },
+        "waterfall": rows,
+        "missing": missing,
+        "sweep": sweep(ours, inputs, threads, rounds=min(rounds, 3)),
+        "latency": latency(ours, inputs),
+        "scaling": _scaling(options, precision, device, rounds),
+        "memory": memory,
+        "end_to_end_rounds": {name: [round(v, 2) for v in values] for name, values in rates.items()},
+        "summary": {**head, **waterfall_summary(rows, precision, missing), **end_to_end.summarise(rates)},
     }
 
 
-def print_table(report: dict[str, Any]) -> None:
-    summary, settings = report["summary"], report["settings"]
-    print(f"\n{summary['device']}, {summary['precision']}, batch {settings['batch size']}, commit {summary['commit']}")
-    for name in ("decode", "model", "end_to_end"):
-        values = report["rounds"][name]
-        print(f"  {name:<11} {summary[name + '_fps']:9.1f} frames/s   ({min(values):.1f} to {max(values):.1f})")
-    ceilings = f"decode ceiling {summary['decode_fps']:.1f}, model ceiling {summary['model_fps']:.1f}"
-    share = f"bound by {summary['bound_by']}: {summary['end_to_end_over_ceiling']:.2f} of it"
-    print(f"{ceilings}, achieved {summary['end_to_end_fps']:.1f}, {share}")
+def _precisions(precision: str, device: torch.device) -> tuple[str, ...]:
+    """Those of the waterfall besides fp32."""
+    reduced = "bf16" in (precision, choose_precision("auto", str(device)).value)
+    return (*(["tf32"] if device.type == "cuda" else []), *(["bf16"] if reduced else []))
+
+
+def _memory(clips: list[Path], options: argparse.Namespace, device: torch.device) -> dict[str, float]:
+    """Peak of the command that scores the clips, on the host; on a GPU the engine's peak there too. In MiB."""
+    command = [
+        sys.executable,
+        "-m",
+        "aedmae_fast.score",
+        *map(str, clips),
+        "--checkpoint",
+        options.checkpoint,
+        "--quiet",
+    ]
+    for name in ("preset", "device", "precision", "batch_size", "threads", "workers"):
+        command += [f"--{name.replace('_', '-')}", getattr(options, name)]
+    peaks = {"host": round(run_child([*command, "--out", str(clips[0].parents[1] / "scores")]).peak_mib, 1)}
+    if device.type == "cuda":
+        peaks["device"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    return peaks
+
+
+def _scaling(options: argparse.Namespace, precision: str, device: torch.device, rounds: int) -> list[dict[str, Any]]:
+    if not options.scaling or device.type != "cpu":
+        return []
+    return scaling(options.checkpoint, options.preset, precision, seconds=4, rounds=min(rounds, 3))
 
 
 if __name__ == "__main__":

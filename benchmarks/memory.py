@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from child import run_child
 from clips import make_clip
 from stamp import result_path, stamp
 
@@ -60,16 +58,8 @@ def measure(folder: Path, minutes: float) -> dict[str, Any]:
         "--quiet",
         "--json",
     ]
-    started = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.perf_counter() - started
-    assert process.returncode == 0, f"{command} ended with {process.returncode}"
+    output, seconds, peak = run_child(command)
     assert json.loads(output)["frames"] == frames
-    peak = usage.ru_maxrss / 1024
     print(f"{minutes:g} minutes: {frames} frames, {frames / seconds:.0f} frames/s, peak {peak:.0f} MiB", flush=True)
     return {"minutes": minutes, "frames": frames, "seconds": round(seconds, 1), "peak_mib": round(peak, 1)}
 

@@ -1,0 +1,85 @@
+"""Decoding alone, the model alone, and both end to end on the same clips: which of the two is the ceiling?
+
+"decode" is what the engine's feed delivers: demuxing, decoding, colour and resizing to the model's input. "model" is
+the engine's runner on windows that lie in memory: teacher, student, class head, pixel maps and their reduction. "end to
+end" is ``Scorer.score_many``: files in, final scores out.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from aedmae_fast import Scorer
+from aedmae_fast.engine.feed import Block, Feed
+from aedmae_fast.engine.ring import FrameRing, Window
+from aedmae_fast.engine.runner import FrameTerms
+from aedmae_fast.video import open_video
+
+
+def measure(scorer: Scorer, clips: list[Path], rounds: int) -> dict[str, list[float]]:
+    """Frames per second of each part, one value a round, in which each has its turn."""
+    windows = windows_of(scorer, clips[0])
+    count = len(windows) * len(clips)
+    parts: dict[str, Callable[[], int]] = {
+        "decode": lambda: sum(len(block.frames) for block in _blocks(scorer, clips)),
+        "model": lambda: _run_model(scorer, windows, count),
+        "end_to_end": lambda: sum(result.frames for result in scorer.score_many(clips)),
+    }
+    _run_model(scorer, windows, len(windows))  # warm-up
+    rates: dict[str, list[float]] = {name: [] for name in parts}
+    for i in range(rounds):
+        for name, part in parts.items():
+            started = time.perf_counter()
+            frames = part()
+            assert frames == count, f"{name}: {frames} of {count} frames"
+            rates[name].append(frames / (time.perf_counter() - started))
+        latest = ", ".join(f"{name} {values[-1]:.1f}" for name, values in rates.items())
+        print(f"  end to end, round {i + 1}/{rounds}: {latest} frames/s", flush=True)
+    return rates
+
+
+def summarise(rates: dict[str, list[float]]) -> dict[str, Any]:
+    """Medians, and what the lower ceiling leaves."""
+    median = {name: statistics.median(values) for name, values in rates.items()}
+    # The ratio of each round, whose three parts ran within seconds of each other; then their median.
+    paired = [e / min(d, m) for d, m, e in zip(rates["decode"], rates["model"], rates["end_to_end"], strict=True)]
+    return {
+        "decode_fps": round(median["decode"], 2),
+        "model_ceiling_fps": round(median["model"], 2),
+        "end_to_end_fps": round(median["end_to_end"], 2),
+        "bound_by": "decode" if median["decode"] <= median["model"] else "model",
+        "end_to_end_over_ceiling": round(statistics.median(paired), 3),
+    }
+
+
+def windows_of(scorer: Scorer, clip: Path) -> list[Window]:
+    """A clip's windows, on the scorer's device."""
+    ring, device = FrameRing(), scorer.choices["device"].value
+    windows = [w for block in _blocks(scorer, [clip]) for w in ring.push(block.frames.to(device))]
+    return windows + list(ring.finish())
+
+
+def _blocks(scorer: Scorer, clips: list[Path]) -> Iterator[Block]:
+    size, workers = (scorer.config.height, scorer.config.width), int(scorer.choices["workers"].value)
+    feed = Feed([partial(open_video, clip) for clip in clips], size, workers)
+    return (event for event in feed if isinstance(event, Block))
+
+
+def _run_model(scorer: Scorer, windows: list[Window], count: int) -> int:
+    """Compute ``count`` frames, one batch ahead of the one that is waited for, as the engine does."""
+    batch, submitted, done = int(scorer.choices["batch size"].value), 0, 0
+    in_flight: deque[Callable[[], list[FrameTerms]]] = deque()
+    while done < count:
+        while submitted < count and len(in_flight) < 2:
+            start = submitted % len(windows)
+            chunk = windows[start : start + min(batch, count - submitted)]
+            in_flight.append(scorer.runner.submit(chunk))
+            submitted += len(chunk)
+        done += len(in_flight.popleft()())  # waits, since terms are numbers on the host
+    return done

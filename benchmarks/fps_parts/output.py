@@ -1,0 +1,110 @@
+"""The report as tables on the screen, and as JSON, CSV and a picture beside each other."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from .torch_contenders import PREDICTIONS
+
+COLUMNS = ("step", "precision", "way", "fps", "over_eager", "matrix_share", "matrix_gflops", "error", "counts")
+# Of the waterfall, in the summary: key -> step and precision; None: the precision that is asked for.
+SUMMARY = {
+    "eager_fp32_fps": ("plain", "fp32"),
+    "compile_fps": ("torch.compile", None),
+    "onnxruntime_fps": ("ONNX Runtime", "fp32"),
+    "openvino_fps": ("OpenVINO", None),
+    "baseline_fps": ("baseline", "fp32"),
+}
+MISSING = {"torch.compile": "compile", "ONNX Runtime": "onnxruntime", "OpenVINO": "openvino", "baseline": "baseline"}
+OURS = "InferenceModel"
+
+
+def waterfall_summary(rows: list[dict[str, Any]], precision: str, missing: dict[str, str]) -> dict[str, Any]:
+    """The figures that are compared, each the best of its kind, in ``precision`` (ONNX Runtime in float32).
+
+    ``eager_fp32_fps`` is the first row, the paper's protocol. A figure that is missing is null, with its reason in
+    ``missing``.
+    """
+    ours = max((r for r in rows if r["step"].startswith(OURS) and r["precision"] == precision), key=_fps)
+    summary: dict[str, Any] = {"model_fps": ours["fps"], "matrix_peak_share": ours["matrix_share"]}
+    reasons = {}
+    for key, (step, fixed) in SUMMARY.items():
+        found = [r for r in rows if r["step"] == step and r["precision"] == (fixed or precision)]
+        if key == "eager_fp32_fps":
+            found = found[:1]
+        summary[key] = max(map(_fps, found)) if found else None
+        if not found:
+            reasons[key] = missing.get(MISSING[step], "not asked for")
+    return {**summary, "missing": reasons}
+
+
+def _fps(row: dict[str, Any]) -> float:
+    return float(row["fps"])
+
+
+def write(report: dict[str, Any], path: Path) -> None:
+    """``path``, and of the same name the waterfall as .csv and, where matplotlib is installed, as .png."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + "\n")
+    with path.with_suffix(".csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(report["waterfall"])
+    try:
+        _plot(report, path.with_suffix(".png"))
+    except ImportError:
+        print("no picture: it needs matplotlib, pip install 'aedmae-fast[report]'", file=sys.stderr)
+    print(f"wrote {path}, and the waterfall beside it as .csv and .png")
+
+
+def _plot(report: dict[str, Any], path: Path) -> None:
+    from matplotlib.figure import Figure  # without pyplot: no display, no global state
+
+    rows = report["waterfall"]
+    figure = Figure(figsize=(10, 1.2 + 0.35 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    colours = ["tab:red" if row["step"].startswith(OURS) else "0.6" for row in rows]
+    bars = axes.barh([_label(row) for row in rows], [row["fps"] for row in rows], color=colours)
+    axes.bar_label(
+        bars, [f"{row['fps']:.4g}  ({row['matrix_share']:.0%} of the matrix rate)" for row in rows], padding=3
+    )
+    axes.invert_yaxis()
+    axes.margins(x=0.3)
+    axes.set_xlabel("frames/s")
+    axes.set_title(f"{report['device']}, commit {report['commit']}", fontsize="medium")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+
+
+def _label(row: dict[str, Any]) -> str:
+    return f"{row['step']} {row['precision']}, {row['way']}"
+
+
+def print_tables(report: dict[str, Any]) -> None:
+    """Everything that the report says, for people."""
+    rows, summary = report["waterfall"], report["summary"]
+    print(f"\n{summary['device']}, commit {summary['commit']}")
+    width = max(len(_label(row)) for row in rows)
+    print(f"  {'':<{width}}  {'frames/s':>9} {'x eager':>8} {'of matrix rate':>15} {'error':>8}")
+    for row in rows:
+        error = "" if row["error"] is None else f"{row['error']:.0e}"
+        share, ratio = f"{row['matrix_share']:.1%}", f"{row['over_eager']:.2f}"
+        print(f"  {_label(row):<{width}}  {row['fps']:9.1f} {ratio:>8} {share:>15} {error:>8}")
+    for name, why in report["missing"].items():
+        print(f"  no {name}: {why}")
+    print(f"  counted: {PREDICTIONS}; from {OURS} the {next(r['counts'] for r in rows if r['step'].startswith(OURS))}")
+    print("  batch  " + "  ".join(f"{row['batch']}: {row['fps']:.1f}" for row in report["sweep"]) + "  frames/s")
+    print(f"  one frame at a time: {report['latency']['p50_ms']} ms (p50), {report['latency']['p99_ms']} ms (p99)")
+    for row in report["scaling"]:
+        layout = f"{row['processes']} x {row['threads']} threads"
+        print(f"  processes {layout}: {row['fps']:.1f} frames/s, {row['over_one_thread']:.2f} times one thread")
+    print("  peak memory: " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in report["memory"].items()))
+    for name, values in report["end_to_end_rounds"].items():
+        print(f"  {name:<11} {min(values):.1f} to {max(values):.1f} frames/s")
+    ceilings = f"decode ceiling {summary['decode_fps']:.1f}, model ceiling {summary['model_ceiling_fps']:.1f}"
+    share = f"bound by {summary['bound_by']}: {summary['end_to_end_over_ceiling']:.2f} of it"
+    print(f"{ceilings}, achieved {summary['end_to_end_fps']:.1f}, {share}")

@@ -1,0 +1,181 @@
+"""The waterfall: from the plain network step by step to ours, and what a user would otherwise pick, side by side."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aedmae_fast.config import ScoringPreset
+from aedmae_fast.model.network import AedMae
+from aedmae_fast.model.onnx import export_onnx
+
+from . import onnx_contenders
+from .contender import Contender, Inputs, Way
+from .torch_contenders import DTYPES, Ours, baseline, compiled, load_baseline, plain
+
+PAPER_BATCH = 32
+SIDE = {"cpu": 1024, "cuda": 8192}  # of the matrices whose product is the device's matrix rate
+PRODUCTS = 16  # of them, per thread and turn
+OPTIONAL = ("compile", "onnxruntime", "openvino")
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What the waterfall is of."""
+
+    model: AedMae
+    preset: ScoringPreset
+    precisions: tuple[str, ...]  # besides fp32, those that the device computes in
+    threads: int  # of the CPU
+    batch: int  # on a GPU
+    baseline: str | None
+    without: tuple[str, ...]  # of OPTIONAL
+
+
+def contenders(wanted: Wanted, inputs: Inputs) -> tuple[list[Contender], dict[str, str]]:
+    """Those that can be had here, in the order of the waterfall; and why the others cannot, by their names."""
+    found: list[Contender] = []
+    missing: dict[str, str] = {}
+
+    def add(name: str, make: Callable[[], Iterable[Contender]]) -> None:
+        if name in wanted.without:
+            missing[name] = "left out by --without"
+            return
+        try:
+            found.extend(make())
+        except (ImportError, RuntimeError) as error:
+            missing[name] = (str(error).strip() or repr(error)).splitlines()[0]
+            print(f"  no {name}: {missing[name]}", file=sys.stderr)
+
+    add("plain", lambda: _plain(wanted, inputs))
+    best = _best_way(wanted, inputs)
+    ours = {p: Ours(wanted.model, inputs, p, wanted.preset) for p in ("fp32", *wanted.precisions) if p != "tf32"}
+    add("ours", lambda: (each.contender(best) for each in ours.values()))
+    if inputs.device.type == "cuda":
+        add("graph", lambda: (each.captured(wanted.batch) for each in ours.values()))
+    add("compile", lambda: (compiled(wanted.model, inputs, p, best) for p in ours))
+    _add_onnx(wanted, inputs, best, add)
+    if (spec := wanted.baseline) is not None:
+        network = load_baseline(spec)
+        add("baseline", lambda: (baseline(network, inputs, way) for way in _eager_ways(wanted, inputs)))
+    return found, missing
+
+
+def _eager_ways(wanted: Wanted, inputs: Inputs) -> list[Way]:
+    """The paper's protocol first."""
+    if inputs.device.type == "cuda":
+        return [Way(PAPER_BATCH, 1), Way(wanted.batch, 1)]
+    return [Way(PAPER_BATCH, wanted.threads), Way(1, wanted.threads), Way(1, wanted.threads, apart=True)]
+
+
+def _best_way(wanted: Wanted, inputs: Inputs) -> Way:
+    return _eager_ways(wanted, inputs)[-1]
+
+
+def _plain(wanted: Wanted, inputs: Inputs) -> Iterable[Contender]:
+    for way in _eager_ways(wanted, inputs):
+        yield plain(wanted.model, inputs, "fp32", way)
+    for precision in wanted.precisions:
+        yield plain(wanted.model, inputs, precision, _best_way(wanted, inputs))
+
+
+def _add_onnx(
+    wanted: Wanted, inputs: Inputs, way: Way, add: Callable[[str, Callable[[], Iterable[Contender]]], None]
+) -> None:
+    """ONNX Runtime and OpenVINO from one exported file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+
+        def file() -> Path:
+            if inputs.device.type != "cpu":
+                raise RuntimeError("timed on CPUs only")
+            if not path.exists():
+                export_onnx(wanted.model, path)
+            return path
+
+        add("onnxruntime", lambda: [onnx_contenders.onnxruntime(file(), inputs, way)])
+        precisions = [p for p in ("fp32", *wanted.precisions) if p in onnx_contenders.OPENVINO_PRECISIONS]
+        add("openvino", lambda: [onnx_contenders.openvino(file(), inputs, p, way) for p in precisions])
+
+
+def measure(wanted: Wanted, inputs: Inputs, rounds: int) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """A row for each contender, and why those that are missing are.
+
+    ``fps`` is the median over the rounds; ``over_eager`` the median of the rounds' ratios to the first row; ``share``
+    that of operations a second to those of large matrix products, which take their turn in every round; ``error`` the
+    relative RMSE of the predictions against the plain network in float64.
+    """
+    entrants, missing = contenders(wanted, inputs)
+    device, frames = inputs.device, len(inputs.windows)
+    exact = _exact(wanted.model, inputs)
+    errors = [_error(contender, exact, inputs) for contender in entrants]  # the warm-up as well
+    products = [_matrix_product(p, inputs, wanted.threads) for p in dict.fromkeys(c.precision for c in entrants)]
+    rates: list[list[float]] = [[] for _ in entrants]
+    peaks: dict[str, list[float]] = {product.precision: [] for product in products}
+    for i in range(rounds):
+        for product in products:
+            rate = product.rate(PRODUCTS * wanted.threads, device)
+            peaks[product.precision].append(rate * 2 * SIDE[device.type] ** 3)
+        for values, contender in zip(rates, entrants, strict=True):
+            values.append(contender.rate(frames, device))
+        print(f"  waterfall, round {i + 1}/{rounds}", flush=True)
+    flops = wanted.model.flops_per_frame()
+    rows = []
+    for contender, values, error in zip(entrants, rates, errors, strict=True):
+        peak = peaks[contender.precision]
+        rows.append(
+            {
+                "step": contender.name,
+                "precision": contender.precision,
+                "way": str(contender.way),
+                "fps": round(statistics.median(values), 2),
+                "over_eager": _median_ratio(values, rates[0]),
+                "matrix_share": round(statistics.median(flops * v / p for v, p in zip(values, peak, strict=True)), 4),
+                "matrix_gflops": round(statistics.median(peak) / 1e9, 1),
+                "error": error,
+                "counts": contender.counts,
+                "rounds": [round(v, 2) for v in values],
+            }
+        )
+    return rows, missing
+
+
+def _matrix_product(precision: str, inputs: Inputs, threads: int) -> Contender:
+    """A large matrix product as a contender, on a CPU one in each thread: what the device has to give."""
+    n, device = SIDE[inputs.device.type], inputs.device
+    a, b = (torch.randn(n, n, device=device).to(DTYPES[precision]) for _ in range(2))
+    way = Way(1, threads, apart=device.type == "cpu")
+    product = Contender("matrix product", precision, way, lambda _: a @ b, "a matrix product")
+    product.rate(threads, device)  # warm-up
+    return product
+
+
+def _median_ratio(values: list[float], base: list[float]) -> float:
+    return round(statistics.median(v / b for v, b in zip(values, base, strict=True)), 3)
+
+
+@torch.inference_mode()
+def _exact(model: AedMae, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
+    """Predictions of the first window in float64."""
+    network = copy.deepcopy(model).to(inputs.device, torch.float64)
+    output = network(inputs.windows[:1], inputs.ids[:1])
+    return output.teacher, output.student
+
+
+def _error(contender: Contender, exact: tuple[torch.Tensor, torch.Tensor], inputs: Inputs) -> float | None:
+    """Relative RMSE of the predictions for the first window, of teacher and student the larger; None: not to be had."""
+    frames, found = min(contender.way.batch, len(inputs.windows)), []
+    contender.rate(frames, inputs.device)
+    if (predict := contender.predict) is None:
+        return None
+    contender.way.run(lambda part: found.append(predict(part)), frames, inputs.device)
+    ratios = [float((f[:1].double() - e).norm() / e.norm()) for f, e in zip(found[0][:2], exact, strict=True)]
+    return float(f"{max(ratios):.1e}")
