@@ -121,8 +121,8 @@ class Anomaly {
   int64_t width_, channels_;
   const uint8_t* frame_ = nullptr;
   uint32_t strength_ = 0;
-  PatchPeaks under_;            // of the gradient, 0 where there is no anomaly
-  std::vector<uint8_t> mask_;   // one row: 255 or 0 for each byte of the gradient
+  PatchPeaks under_;              // of the gradient, 0 where there is no anomaly
+  std::vector<uint8_t> mask_;     // one row: 255 or 0 for each byte of the gradient
   std::vector<uint8_t> touched_;  // patches with an anomaly
   std::vector<uint32_t> peaks_;   // their peaks, summed over channels
 };
