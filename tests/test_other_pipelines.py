@@ -134,6 +134,28 @@ def test_the_librarys_functions_are_the_ops(library: ctypes.CDLL) -> None:
     assert library.aedmae_mean_max(maps, 2, ctypes.c_int64(180)) == ops.mean_max([image, out]).item()
 
 
+class Planes(ctypes.Structure):
+    """aedmae_planes of the header."""
+
+    _fields_ = [
+        ("plane", ctypes.c_void_p * 3),
+        *[(f"{name}_stride", ctypes.c_int64 * 3) for name in ("frame", "row", "pixel")],
+        *[(name, ctypes.c_int32) for name in ("planes", "is_bgr", "sub_y", "sub_x", "kr", "kb", "full_range")],
+        *[(name, ctypes.c_int32) for name in ("count", "height", "width", "out_height", "out_width")],
+        ("out", ctypes.c_void_p),
+    ]
+
+
+def test_the_librarys_frame_prep_is_the_op(library: ctypes.CDLL) -> None:
+    y, uv, out = random_bytes(2, 12, 20), random_bytes(2, 6, 10, 2), torch.empty(2, 6, 9, 3, dtype=torch.uint8)
+    planes = y, *uv.unbind(-1)  # NV12
+    strides = [(ctypes.c_int64 * 3)(*[p.stride(i) for p in planes]) for i in range(3)]
+    addresses = (ctypes.c_void_p * 3)(*[p.data_ptr() for p in planes])
+    args = Planes(addresses, *strides, 3, 0, 2, 2, 2126, 722, 1, 2, 12, 20, 6, 9, out.data_ptr())
+    library.aedmae_frame_prep(ctypes.byref(args))
+    assert torch.equal(out, ops.frame_prep(planes, 6, 9, "bt709", full_range=True))
+
+
 def test_a_tree_that_was_never_built_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linking, "PACKAGE", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"libaedmae_fast\.so: never built"):

@@ -2,7 +2,7 @@
 #include <stdexcept>
 
 #include "aedmae_fast/cpu.h"
-#include "discrepancy_map.h"
+#include "frame_prep.h"
 #include "isa.h"
 #include "motion_weights.h"
 #include "smooth_max.h"
@@ -28,6 +28,20 @@ int aedmae_set_isa(const char* isa) {
   }
 }
 
+void aedmae_frame_prep(const aedmae_planes* args) {
+  const aedmae_planes& p = *args;
+  aedmae::FramePrep a{};
+  for (int i = 0; i < p.planes; ++i) {
+    a.plane[i] = p.plane[i];
+    a.frame_stride[i] = p.frame_stride[i], a.row_stride[i] = p.row_stride[i], a.pixel_stride[i] = p.pixel_stride[i];
+  }
+  a.planes = p.planes, a.is_bgr = p.is_bgr, a.sub_y = p.sub_y, a.sub_x = p.sub_x;
+  a.kr = p.kr, a.kb = p.kb, a.full_range = p.full_range;
+  a.frames = p.count, a.height = p.height, a.width = p.width;
+  a.out = p.out, a.out_height = p.out_height, a.out_width = p.out_width;
+  aedmae::frame_prep_cpu(a);
+}
+
 void aedmae_motion_gradient(const aedmae_frames* frames, int32_t span, uint8_t* out) {
   aedmae::motion_gradient_cpu(frames_of(*frames), span, out);
 }
@@ -50,13 +64,15 @@ void aedmae_discrepancy_map(const aedmae_discrepancy* args) {
   a.states[1] = {d.student, d.student_stride[0], d.student_stride[1]};
   a.head[0] = {d.teacher_weight, d.teacher_bias};
   a.head[1] = {d.student_weight, d.student_bias};
-  a.bfloat16 = d.bfloat16, a.channels = d.channels, a.patch = d.patch;
+  a.c = d.channels, a.patch = d.patch;
   a.frames = d.frames.data, a.frame_stride = d.frames.frame_stride, a.row_stride = d.frames.row_stride;
   a.batch = d.frames.count, a.height = d.frames.height, a.width = d.frames.width;
   a.squared = d.squared;
   for (int i = 0; i < 3; ++i) a.weights[i] = d.weights[i];
   a.map = d.map, a.means = d.means;
-  aedmae::discrepancy_map_cpu(a);
+  aedmae::Scratch scratch;
+  const aedmae::Kernels& table = aedmae::kernels();
+  (d.bfloat16 ? table.network_bf16 : table.network_f32).discrepancy_map(a, scratch);
 }
 
 void aedmae_mean_filter(const float* image, int64_t row_stride, int32_t height, int32_t width, int32_t rows,

@@ -1,162 +1,164 @@
-// The kernel of discrepancy_map, compiled once per instruction set, each in a namespace of its own.
+// discrepancy_map, compiled once per instruction set: both heads' products, the target error, the gap and the sum over
+// channels in one pass. The predictions never leave the first-level cache.
 //
-// A panel is as many pixels of a patch as a vector has lanes: of both heads, 4 vectors of columns each, one a channel.
-// So a token's predictions of a panel are 8 vectors, and what is made of them stays within lanes.
+// As many pixels of a patch as a vector has lanes are taken at a time. Of both heads that is 4 vectors of columns each,
+// one a channel; so what is made of a token's predictions of these pixels stays within lanes.
 #pragma once
 
-#include <cstring>
-
-#include "discrepancy_map.h"
-#include "simd.h"
-#include "tile_product.h"
+#include "rows.h"
 
 namespace aedmae {
 namespace AEDMAE_ISA {
 namespace {
 
+constexpr int kChannels = 4;
+constexpr int64_t kColumns = kChannels * kWidth;
 constexpr float kNormal = -1.0f;  // the anomaly map of a normal frame
-constexpr int kTile = kRows * kColumns * kFloats;
 
-// Pixels of a panel that lie side by side in a row of the patch.
+// Pixels that lie side by side in a row of the patch.
 struct Run {
-  int32_t at, count;       // among the panel's pixels
-  int64_t frame, map;      // from the patch's first pixel, in the frame (bytes) and in the map (floats)
+  int64_t at, count;   // among those taken
+  int64_t frame, map;  // from the patch's first pixel, in the frame (bytes) and in the map (floats)
 };
 
-struct Panel {
-  int32_t first, count;    // pixels of the patch
-  int32_t runs;
-  Run run[kFloats];
-  float bias[2][kColumns * kFloats];
+// The pixels of a patch that are taken at a time.
+struct Pixels {
+  int64_t first, count, runs;
+  Run run[kWidth];
+  float bias[2][kColumns];  // of both heads, [channel][pixel]
 };
 
-Panel make_panel(const DiscrepancyMap& a, const DiscrepancyTask& t, int32_t first) {
-  Panel p{};
-  const int32_t left = a.patch * a.patch - first;
-  p.first = first, p.count = left < kFloats ? left : kFloats;
-  for (int32_t at = 0; at < p.count;) {
-    const int32_t y = (first + at) / a.patch, x = (first + at) % a.patch;
-    const int32_t in_row = a.patch - x, in_panel = p.count - at, count = in_row < in_panel ? in_row : in_panel;
-    p.run[p.runs++] = {at, count, y * a.row_stride + 3 * x, y * int64_t{a.width} + x};
+Pixels take_pixels(const DiscrepancyMap& a, const float* const (&bias)[2], int64_t first) {
+  Pixels p{first, least(a.patch * a.patch - first, kWidth), 0, {}, {}};
+  for (int64_t at = 0; at < p.count;) {
+    const int64_t y = (first + at) / a.patch, x = (first + at) % a.patch, count = least(a.patch - x, p.count - at);
+    p.run[p.runs++] = {at, count, y * a.row_stride + 3 * x, y * a.width + x};
     at += count;
   }
   for (int head = 0; head < 2; ++head)  // a lane without a pixel predicts what its target will be: no colour, normal
-    for (int lane = 0; lane < kFloats; ++lane)
-      for (int c = 0; c < kColumns; ++c)
-        p.bias[head][c * kFloats + lane] =
-            lane < p.count ? t.bias[head][(first + lane) * kColumns + c] : (c == 3 ? kNormal : 0);
+    for (int c = 0; c < kChannels; ++c)
+      for (int64_t lane = 0; lane < kWidth; ++lane)
+        p.bias[head][c * kWidth + lane] =
+            lane < p.count ? bias[head][(first + lane) * kChannels + c] : (c == 3 ? kNormal : 0);
   return p;
 }
 
-// Rows of a head, [pixel][channel][words] -> [words][channel][lane].
-void pack(const Panel& p, const char* weight, int32_t words, float* out) {
-  for (int lane = 0; lane < kFloats; ++lane)
-    for (int c = 0; c < kColumns; ++c) {
-      const char* row = weight + (int64_t{p.first + lane} * kColumns + c) * words * 4;
-      float* to = out + c * kFloats + lane;
-      for (int64_t k = 0; k < words; ++k) to[k * kColumns * kFloats] = lane < p.count ? word_at(row + 4 * k) : 0;
-    }
-}
-
-// Three bytes a pixel -> its colours as the network sees them, (x - 127.5) / 127.5.
-void target_colours(const uint8_t* bytes, Floats colour[3]) {
-#if defined(AEDMAE_HAS_SHUFFLE8)
-  static constexpr int8_t spread[64] = {0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1,
-                                        0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1,
-                                        0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1,
-                                        0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1};
-  const Ints bgr = (Ints)shuffle8(parts([&](int k) { return part_at(bytes + 12 * k); }), load(spread));
+// Three bytes a pixel -> one lane a pixel, B in the lowest byte. Reads 4 bytes beyond the last.
+inline Int lanes_of_three(const uint8_t* bytes) {
+#if defined(__AVX2__)
+  const auto four = [&](int k) {
+    const __m128i spread = _mm_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1);
+    return _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + 12 * k)), spread);
+  };
+  const __m256i eight = _mm256_set_m128i(four(1), four(0));
+#if defined(__AVX512F__)
+  return (Int)_mm512_inserti64x4(_mm512_castsi256_si512(eight), _mm256_set_m128i(four(3), four(2)), 1);
 #else
-  Ints bgr;
-  for (int i = 0; i < kFloats; ++i) bgr[i] = bytes[3 * i] | bytes[3 * i + 1] << 8 | bytes[3 * i + 2] << 16;
+  return (Int)eight;
 #endif
+#else
+  Int bgr;
+  for (int i = 0; i < kWidth; ++i) bgr[i] = bytes[3 * i] | bytes[3 * i + 1] << 8 | bytes[3 * i + 2] << 16;
+  return bgr;
+#endif
+}
+
+// The colours as the network sees them, (x - 127.5) / 127.5.
+inline void target_colours(const uint8_t* bytes, Float colour[3]) {
+  const Int bgr = lanes_of_three(bytes);
   for (int c = 0; c < 3; ++c)
-    colour[c] = (__builtin_convertvector(bgr >> (8 * c) & 255, Floats) - 127.5f) * (1 / 127.5f);
+    colour[c] = (__builtin_convertvector(bgr >> (8 * c) & 255, Float) - 127.5f) * (1 / 127.5f);
 }
 
 template <bool squared>
-inline Floats distance(Floats a, Floats b) {
-  const Floats d = a - b;
-  return squared ? d * d : (Floats)((Ints)d & 0x7fffffff);
+inline Float distance(Float a, Float b) {
+  return squared ? (a - b) * (a - b) : abs(a - b);
 }
 
-// One token's predictions of a panel -> the map, and the terms added to `sums` [3].
+// Both heads' products of one token, without their bias -> the map; the terms are added to `sums` [3].
 template <bool squared>
-inline void finish(const DiscrepancyMap& a, const Panel& p, const float* teacher, const float* student,
-                   const uint8_t* frame, float* map, Floats sums[3]) {
-  uint8_t bytes[3 * kFloats + 16] = {};  // the last load is of 16 bytes
-  for (int i = 0; i < p.runs; ++i) std::memcpy(bytes + 3 * p.run[i].at, frame + p.run[i].frame, 3 * p.run[i].count);
-  Floats target[4];
+inline void finish(const DiscrepancyMap& a, const Pixels& p, const float* teacher, const float* student,
+                   const uint8_t* frame, float* map, Float sums[3]) {
+  uint8_t bytes[3 * kWidth + 4] = {};
+  for (int64_t i = 0; i < p.runs; ++i) std::memcpy(bytes + 3 * p.run[i].at, frame + p.run[i].frame, 3 * p.run[i].count);
+  Float target[kChannels], error[kChannels], gap{};
   target_colours(bytes, target);
+  for (int c = 0; c < 3; ++c)
+    if (p.count < kWidth) target[c] = first_lanes(target[c], p.count);
   target[3] = all(kNormal);
-  for (int lane = p.count; lane < kFloats; ++lane) target[0][lane] = target[1][lane] = target[2][lane] = 0;
-  Floats error[4], gap{};
-  for (int c = 0; c < 4; ++c) {
-    const Floats predicted = load_as<Floats>(teacher + c * kFloats);
+  for (int c = 0; c < kChannels; ++c) {
+    const Float predicted = load(teacher + c * kWidth) + load(p.bias[0] + c * kWidth);
     error[c] = distance<squared>(target[c], predicted);
-    gap += distance<squared>(predicted, load_as<Floats>(student + c * kFloats));
+    gap += distance<squared>(predicted, load(student + c * kWidth) + load(p.bias[1] + c * kWidth));
   }
-  const Floats colour = error[0] + error[1] + error[2];
-  const Floats combined = a.weights[0] * colour + a.weights[1] * error[3] + a.weights[2] * gap;
-  for (int i = 0; i < p.runs; ++i)
-    std::memcpy(map + p.run[i].map, reinterpret_cast<const float*>(&combined) + p.run[i].at,
-                sizeof(float) * p.run[i].count);
+  const Float colour = error[0] + error[1] + error[2];
+  float combined[kWidth];
+  store(combined, a.weights[0] * colour + a.weights[1] * error[3] + a.weights[2] * gap);
+  for (int64_t i = 0; i < p.runs; ++i)
+    std::memcpy(map + p.run[i].map, combined + p.run[i].at, sizeof(float) * p.run[i].count);
   sums[0] += colour, sums[1] += error[3], sums[2] += gap;
 }
 
-template <class Type, bool squared>
-void panel_of_frame(const DiscrepancyMap& a, const DiscrepancyTask& t, const Panel& p, int64_t frame) {
-  const int32_t across = a.width / a.patch, tokens = a.height / a.patch * across;
-  alignas(64) float predicted[2][kTile];
-  double* const sums = t.sums + frame * 3 * kFloats;
-  for (int32_t first = 0; first < tokens; first += kRows) {
-    for (int head = 0; head < 2; ++head) {
-      const char* rows[kRows];
-      for (int m = 0; m < kRows; ++m) {  // past the last token: that one again, for nothing
-        const int64_t token = first + m < tokens ? first + m : tokens - 1;
-        rows[m] = t.states[head] + frame * t.frame_stride[head] + token * t.token_stride[head];
-      }
-      const float* packed = t.panel + int64_t{head} * kColumns * kFloats * t.words;
-      tile_product<Type>(rows, packed, t.words, p.bias[head], predicted[head]);
-    }
-    Floats terms[3]{};
-    for (int32_t m = 0; m < kRows && first + m < tokens; ++m) {
-      const int64_t y = (first + m) / across * a.patch, x = (first + m) % across * a.patch;
-      const int64_t tile = m * kColumns * kFloats;
-      finish<squared>(a, p, predicted[0] + tile, predicted[1] + tile,
+// These pixels of every patch of a frame. sums: [3][kWidth].
+template <bool squared, class Operand>
+void pixels_of_frame(const DiscrepancyMap& a, const Pixels& p, const Rows<Operand>* states,
+                     const Panels<Operand>* weights, int64_t frame, double* sums) {
+  const int64_t across = a.width / a.patch, tokens = a.height / a.patch * across;
+  alignas(64) float products[2][kRows * kColumns];
+  for (int64_t first = 0; first < tokens; first += kRows) {
+    const int64_t rows = least(tokens - first, kRows);
+    for (int head = 0; head < 2; ++head)
+      for (int64_t column = 0; column < kColumns; column += kPanel)
+        tile_of<Operand>(rows, kVecs)(states[head].data + first * states[head].stride, states[head].stride,
+                                      weights[head].panel(column), weights[head].steps, products[head] + column,
+                                      kColumns);
+    Float terms[3]{};
+    for (int64_t i = 0; i < rows; ++i) {
+      const int64_t y = (first + i) / across * a.patch, x = (first + i) % across * a.patch;
+      finish<squared>(a, p, products[0] + i * kColumns, products[1] + i * kColumns,
                       a.frames + frame * a.frame_stride + y * a.row_stride + 3 * x,
                       a.map + (frame * a.height + y) * a.width + x, terms);
     }
     for (int term = 0; term < 3; ++term)
-      for (int lane = 0; lane < kFloats; ++lane) sums[term * kFloats + lane] += static_cast<double>(terms[term][lane]);
+      for (int lane = 0; lane < kWidth; ++lane) sums[term * kWidth + lane] += static_cast<double>(terms[term][lane]);
   }
 }
 
-template <class Type>
-void run(const DiscrepancyMap& a, const DiscrepancyTask& t) {
-  const auto one = a.squared ? panel_of_frame<Type, true> : panel_of_frame<Type, false>;
-  for (int32_t first = 0; first < a.patch * a.patch; first += kFloats) {
-    const Panel panel = make_panel(a, t, first);
-    for (int head = 0; head < 2; ++head)
-      pack(panel, t.weight[head], t.words, t.panel + int64_t{head} * kColumns * kFloats * t.words);
-    for (int64_t frame = 0; frame < a.batch; ++frame) one(a, t, panel, frame);
+template <class T>
+void discrepancy_map(const DiscrepancyMap& a, Scratch& scratch) {
+  using Operand = typename OperandOf<T>::type;
+  const int64_t tokens = a.height / a.patch * (a.width / a.patch), values = kChannels * a.patch * a.patch;
+  const float* const bias[2] = {widened<T>(scratch, a.head[0].bias, values),
+                                widened<T>(scratch, a.head[1].bias, values)};
+  Panels<Operand> weights[2] = {take_panels<Operand>(scratch, a.c, kColumns),
+                                take_panels<Operand>(scratch, a.c, kColumns)};
+  auto* const states = take<Rows<Operand>>(scratch, 2 * a.batch);
+  for (int64_t i = 0; i < 2 * a.batch; ++i) {
+    const HiddenStates& from = a.states[i % 2];
+    states[i] = operands(static_cast<const T*>(from.data) + i / 2 * from.frame_stride, from.token_stride, tokens, a.c,
+                         take<Operand>(scratch, operand_room<Operand>(tokens, a.c)));
   }
-  for (int64_t i = 0; i < 3 * int64_t{a.batch}; ++i) {
+  auto* const sums = take<double>(scratch, a.batch * 3 * kWidth);
+  for (int64_t i = 0; i < a.batch * 3 * kWidth; ++i) sums[i] = 0;
+
+  const auto one = a.squared ? pixels_of_frame<true, Operand> : pixels_of_frame<false, Operand>;
+  for (int64_t first = 0; first < a.patch * a.patch; first += kWidth) {
+    const Pixels pixels = take_pixels(a, bias, first);
+    for (int head = 0; head < 2; ++head)
+      pack_columns(weights[head], a.c, [&](int64_t column) {
+        const int64_t pixel = column % kWidth, value = (first + pixel) * kChannels + column / kWidth;
+        return pixel < pixels.count ? static_cast<const T*>(a.head[head].weight) + value * a.c : nullptr;
+      });
+    for (int64_t frame = 0; frame < a.batch; ++frame)
+      one(a, pixels, states + 2 * frame, weights, frame, sums + frame * 3 * kWidth);
+  }
+  for (int64_t i = 0; i < 3 * a.batch; ++i) {
     double sum = 0;
-    for (int lane = 0; lane < kFloats; ++lane) sum += t.sums[i * kFloats + lane];
-    a.means[i] = static_cast<float>(sum / (static_cast<double>(a.height) * a.width));
+    for (int lane = 0; lane < kWidth; ++lane) sum += sums[i * kWidth + lane];
+    a.means[i] = static_cast<float>(sum / (static_cast<double>(a.height) * static_cast<double>(a.width)));
   }
 }
 
 }  // namespace
-
-extern const DiscrepancyKernels discrepancy_kernels{kFloats, run<Float32>,
-#if defined(__AVX512BF16__)
-                                                    run<BFloat16>
-#else
-                                                    nullptr
-#endif
-};
-
 }  // namespace AEDMAE_ISA
 }  // namespace aedmae

@@ -101,21 +101,28 @@ inline void transpose(Float (&rows)[kWidth]) {
 #endif
 }
 
-// Packs B from its transpose [N, K], as the weights of linear layers lie, with `stride` elements from row to row.
-template <class Operand, class T>
-void pack_transposed(Panels<Operand>& b, const T* from, int64_t stride, int64_t k) {
+// Packs B by its columns: row_of(column) is where the K elements of one lie, or null for zeros.
+template <class Operand, class RowOf>
+void pack_columns(Panels<Operand>& b, int64_t k, RowOf row_of) {
   for (int64_t column = 0; column < b.columns; column += kWidth) {
     const int64_t first = column / kPanel * kPanel, wide = b.vecs(first) * kWidth;
     float* to = b.data + first * b.steps + column - first;
     for (int64_t s = 0; s < b.steps; s += kWidth) {
       Float block[kWidth];
-      for (int j = 0; j < kWidth; ++j)
-        block[j] =
-            column + j < b.columns ? steps_at<Operand>(from + (column + j) * stride, s * kPerStep<Operand>, k) : all(0);
+      for (int j = 0; j < kWidth; ++j) {
+        const auto* row = column + j < b.columns ? row_of(column + j) : nullptr;
+        block[j] = row ? steps_at<Operand>(row, s * kPerStep<Operand>, k) : all(0);
+      }
       transpose(block);
       for (int64_t i = 0; i < least(b.steps - s, kWidth); ++i) store(to + (s + i) * wide, block[i]);
     }
   }
+}
+
+// Packs B from its transpose [N, K], as the weights of linear layers lie, with `stride` elements from row to row.
+template <class Operand, class T>
+void pack_transposed(Panels<Operand>& b, const T* from, int64_t stride, int64_t k) {
+  pack_columns(b, k, [=](int64_t column) { return from + column * stride; });
 }
 
 // Packs B from [K, N] as it is, with `stride` elements from row to row.

@@ -9,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "discrepancy_map.h"
 #include "frame_prep_rows.h"
 #include "motion_weights.h"
 #include "network.h"
@@ -22,7 +21,6 @@ struct Kernels {
   FramePrepRows frame_prep;
   SmoothMaxKernels smooth_max;
   MotionKernels motion;
-  DiscrepancyKernels discrepancy;
   NetworkKernels network_f32, network_bf16;
 };
 

@@ -6,7 +6,7 @@
 #include <array>
 #include <vector>
 
-#include "discrepancy_map.h"
+#include "isa.h"
 #include "motion_weights.h"
 #include "smooth_max.h"
 
@@ -80,11 +80,13 @@ void discrepancy_map(States teacher, States student, HeadAddresses teacher_head,
     a.weights[i] = weights[i];
   }
   a.weights[2] = weights[2];
-  a.bfloat16 = bfloat16, a.squared = squared;
+  a.squared = squared;
   a.frames = at<const uint8_t>(frames), a.frame_stride = stride[0], a.row_stride = stride[1];
-  a.batch = shape[0], a.height = shape[1], a.width = shape[2], a.channels = channels, a.patch = patch;
+  a.batch = shape[0], a.height = shape[1], a.width = shape[2], a.c = channels, a.patch = patch;
   a.map = at<float>(map), a.means = at<float>(means);
-  discrepancy_map_cpu(a);
+  Scratch scratch;
+  const Kernels& table = kernels();
+  (bfloat16 ? table.network_bf16 : table.network_f32).discrepancy_map(a, scratch);
 }
 
 }  // namespace

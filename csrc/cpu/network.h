@@ -48,6 +48,28 @@ struct Mlp {
   int64_t batch, n, c, r;
 };
 
+struct HiddenStates {
+  const void* data;                    // [B, tokens, C], contiguous in C
+  int64_t frame_stride, token_stride;
+};
+
+struct Head {
+  const void* weight;  // [4 * patch * patch, C]
+  const void* bias;    // [4 * patch * patch]
+};
+
+struct DiscrepancyMap {
+  HiddenStates states[2];  // teacher, student
+  Head head[2];
+  const uint8_t* frames;             // [B, height, width, 3], contiguous rows
+  int64_t frame_stride, row_stride;  // in bytes
+  int64_t batch, height, width, c, patch;
+  bool squared;      // or else absolute differences
+  float weights[3];  // of colour error, abnormality and gap in the map
+  float* map;        // [B, height, width]
+  float* means;      // [B, 3]
+};
+
 struct PatchEmbed {
   const uint8_t* frames;                // [T, height, width, 3]
   const int64_t *windows, *ids_keep;    // [B, 3], [B, V]
@@ -60,6 +82,7 @@ struct PatchEmbed {
 // What is compiled once per instruction set, for one dtype.
 struct NetworkKernels {
   void (*attention)(const Attention&, Scratch&);
+  void (*discrepancy_map)(const DiscrepancyMap&, Scratch&);
   void (*dwconv_qkv)(const DwconvQkv&, Scratch&);
   void (*linear)(const Linear&, Scratch&);
   void (*mlp)(const Mlp&, Scratch&);

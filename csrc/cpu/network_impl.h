@@ -2,6 +2,7 @@
 #pragma once
 
 #include "attention_impl.h"
+#include "discrepancy_map_impl.h"
 #include "dwconv_qkv_impl.h"
 #include "linear_impl.h"
 #include "mlp_impl.h"
@@ -12,7 +13,8 @@ namespace AEDMAE_ISA {
 namespace {
 
 template <class T>
-constexpr NetworkKernels network_of{attention<T>, dwconv_qkv<T>, linear<T>, mlp<T>, patch_embed<T>};
+constexpr NetworkKernels network_of{attention<T>, discrepancy_map<T>, dwconv_qkv<T>,
+                                       linear<T>,    mlp<T>,             patch_embed<T>};
 
 }  // namespace
 }  // namespace AEDMAE_ISA

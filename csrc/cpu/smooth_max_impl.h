@@ -10,30 +10,29 @@ namespace aedmae {
 namespace AEDMAE_ISA {
 namespace {
 
-inline int32_t lower(int32_t a, int32_t b) { return a < b ? a : b; }
-inline int32_t upper(int32_t a, int32_t b) { return a > b ? a : b; }
+inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 void mean_filter(const MeanFilter& a, float* scratch) {
-  const int32_t up = a.rows / 2, left = a.columns / 2, width = a.width, columns = a.columns;
+  const int64_t up = a.rows / 2, left = a.columns / 2, width = a.width, columns = a.columns;
   float* const share = scratch;               // [width]: 1 / columns of the filter that exist around x
   float* const padded = scratch + width;      // [left + width + left]: sums over rows; the padding stays 0
-  for (int32_t x = 0; x < width; ++x)
-    share[x] = 1.0f / static_cast<float>(lower(x + left + 1, width) - upper(x - left, 0));
-  for (int32_t y = 0; y < a.height; ++y) {
-    const int32_t first = upper(y - up, 0), count = lower(y + up + 1, a.height) - first;
+  for (int64_t x = 0; x < width; ++x)
+    share[x] = 1.0f / static_cast<float>(least(x + left + 1, width) - most(x - left, 0));
+  for (int64_t y = 0; y < a.height; ++y) {
+    const int64_t first = most(y - up, 0), count = least(y + up + 1, a.height) - first;
     const float* const top = a.image + first * a.row_stride;
     for_lanes(width, [&](int64_t x, auto lane) {
       using V = decltype(lane);
       V sum = load_as<V>(top + x);
-      for (int32_t i = 1; i < count; ++i) sum += load_as<V>(top + i * a.row_stride + x);
+      for (int64_t i = 1; i < count; ++i) sum += load_as<V>(top + i * a.row_stride + x);
       store_as(padded + left + x, sum);
     });
     const float row_share = 1.0f / static_cast<float>(count);
-    float* const out = a.out + y * int64_t{width};
+    float* const out = a.out + y * width;
     for_lanes(width, [&](int64_t x, auto lane) {
       using V = decltype(lane);
       V sum = load_as<V>(padded + x);
-      for (int32_t i = 1; i < columns; ++i) sum += load_as<V>(padded + x + i);
+      for (int64_t i = 1; i < columns; ++i) sum += load_as<V>(padded + x + i);
       store_as(out + x, V(sum * row_share * load_as<V>(share + x)));
     });
   }
@@ -55,9 +54,9 @@ void mean_map(const MeanMaps& a, float* out) {
 }
 
 float mean_max(const MeanMaps& a) {
-  Floats most = all(-__builtin_inff());
+  Float best = all(-__builtin_inff());
   float rest = -__builtin_inff();
-  Ints nan{};
+  Int nan{};
   bool rest_nan = false;
   for_lanes(a.size, [&](int64_t i, auto lane) {
     using V = decltype(lane);
@@ -66,12 +65,12 @@ float mean_max(const MeanMaps& a) {
       rest = sum > rest ? sum : rest;
       rest_nan |= sum != sum;
     } else {
-      most = sum > most ? sum : most;
+      best = sum > best ? sum : best;
       nan |= sum != sum;
     }
   });
-  for (int i = 0; i < kFloats; ++i) {
-    rest = most[i] > rest ? most[i] : rest;
+  for (int i = 0; i < kWidth; ++i) {
+    rest = best[i] > rest ? best[i] : rest;
     rest_nan |= nan[i] != 0;
   }
   return rest_nan ? __builtin_nanf("") : rest / static_cast<float>(a.count);

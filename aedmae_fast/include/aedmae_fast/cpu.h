@@ -26,6 +26,23 @@ AEDMAE_FAST_API const char* aedmae_isa(void);
 /* Forces an instruction set ("base", "avx2", ..., or "auto") in the whole process: 0, or -1 if it is not to be had. */
 AEDMAE_FAST_API int aedmae_set_isa(const char* isa);
 
+/* Frames as decoded -> BGR at another size, in one pass. Strides are in bytes, and any will do: packed formats are planes
+ * whose samples take turns (NV12: U and V 2 bytes apart; YCbCr 4:4:4 and BGR: all three 3 bytes apart). */
+typedef struct {
+  const uint8_t* plane[3]; /* Y, U, V; or Y alone; or B, G, R */
+  int64_t frame_stride[3], row_stride[3], pixel_stride[3];
+  int32_t planes;       /* 3, or 1 for grey */
+  int32_t is_bgr;       /* 1: the planes are colours already */
+  int32_t sub_y, sub_x; /* chroma sub-sampling, 1 or 2 */
+  int32_t kr, kb;       /* luma weights of red and blue in units of 1e-4; BT.601: 2990, 1140; BT.709: 2126, 722 */
+  int32_t full_range;   /* 0: Y in 16..235, chroma in 16..240; 1: both in 0..255 */
+  int32_t count, height, width;
+  int32_t out_height, out_width;
+  uint8_t* out; /* [count, out_height, out_width, 3], contiguous */
+} aedmae_planes;
+
+AEDMAE_FAST_API void aedmae_frame_prep(const aedmae_planes* args);
+
 /* Bytes, a row of [width, channels] contiguous; strides are in bytes. */
 typedef struct {
   const uint8_t* data; /* [count, height, width, channels] */

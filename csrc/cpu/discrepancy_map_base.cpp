@@ -1,2 +1,0 @@
-#define AEDMAE_ISA base
-#include "discrepancy_map_impl.h"
