@@ -1,6 +1,6 @@
 """Compiles the launches of the Triton ops at the networks' real sizes, without a GPU, and says what came out.
 
-    python -m tests.ops.triton_gates [--op OP] [--arch ARCH]    # of everything: some 150 compilations, 4 minutes
+    python -m tests.ops.triton_gates [--op OP] [--arch ARCH]    # of all launches: minutes
     python -m tests.ops.triton_gates --gates                    # of the rows of triton_gates.csv, as JSON
 
 The ops are called on meta tensors and their launches are recorded instead of run: what is compiled is what a GPU would
