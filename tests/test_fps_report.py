@@ -45,7 +45,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("fps")
     save_model(AedMae(TINY), folder / "tiny.safetensors")
     (folder / "baseline.py").write_text(BASELINE)
-    command = [sys.executable, str(BENCHMARKS / "fps.py"), "--device", "cpu", "--precision", "fp32"]
+    command = [sys.executable, str(BENCHMARKS / "fps.py"), "--device", "cpu", "--threads", "1", "--precision", "fp32"]
     command += ["--checkpoint", str(folder / "tiny.safetensors"), "--json", str(folder / "out" / "fps.json")]
     command += ["--rounds", "1", "--clips", "1", "--frames", "8", "--size", "64", "32"]
     command += ["--baseline", f"{folder}/baseline.py:Network", "--without", "compile", "onnxruntime", "openvino"]
