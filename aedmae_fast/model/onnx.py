@@ -13,6 +13,7 @@ The file is complete: weights and the bank of masks lie in it. Its inputs and ou
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 import warnings
@@ -58,8 +59,8 @@ def export_onnx(model: AedMae, path: str | Path) -> None:
     try:
         importlib.import_module("onnxscript")
     except ImportError as error:
-        raise ImportError("the export needs the extra 'onnx': pip install 'aedmae_fast[onnx]'") from error
-    c, module = model.config, _WithMasks(model).eval()
+        raise ImportError("the export needs the extra 'onnx': pip install 'aedmae-fast[onnx]'") from error
+    c, module = model.config, _WithMasks(copy.deepcopy(model)).eval()
     windows = torch.zeros(2, len(WINDOW), c.height, c.width, CHANNELS, dtype=torch.uint8)  # 2: 1 would be a constant
     outputs = ["teacher", "student", "class_logit"][: 3 if c.class_head else 2]
     free = {0: torch.export.Dim.DYNAMIC}

@@ -62,9 +62,8 @@ class Way:
     apart: bool = False  # each thread has a batch of its own and single-threaded operations
 
     def __str__(self) -> str:
-        if not self.apart:
-            return f"batch {self.batch}" + (f", {self.threads} threads" if self.threads > 1 else "")
-        return f"{'a frame' if self.batch == 1 else f'{self.batch} frames'} per thread, {self.threads} threads"
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"{self.batch} per thread, {threads}" if self.apart else f"batch {self.batch}, {threads}"
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import statistics
-import time
 from typing import Any
 
 import numpy as np
-import torch
 
 from .contender import Contender, Inputs, Way
 from .torch_contenders import Ours
 
 BATCHES = {"cpu": (1, 2, 4, 8, 16, 32), "cuda": (1, 4, 16, 32, 64, 128, 256, 512)}
-LATENCIES = 200  # frames, one after the other
+LATENCIES = 200  # frames, one after the other; the first tenth is a warm-up
 
 
 def sweep(ours: Ours, inputs: Inputs, threads: int, rounds: int) -> list[dict[str, Any]]:
@@ -42,13 +40,7 @@ def _call(contender: Contender, start: int, batch: int, inputs: Inputs) -> float
 def latency(ours: Ours, inputs: Inputs) -> dict[str, float]:
     """Milliseconds from a window in memory to its results, one frame at a time: median and 99th percentile."""
     contender, n = _contender(ours, inputs, 1, threads=1), len(inputs.windows)
-    times = []
-    for i in range(LATENCIES):
-        started = time.perf_counter()
-        contender.step(slice(i % n, i % n + 1))
-        if inputs.device.type == "cuda":
-            torch.cuda.synchronize(inputs.device)
-        times.append(1e3 * (time.perf_counter() - started))
+    times = [1e3 * _call(contender, i % n, 1, inputs) for i in range(LATENCIES)]
     p50, p99 = np.percentile(times[LATENCIES // 10 :], [50, 99])
     return {"p50_ms": round(float(p50), 2), "p99_ms": round(float(p99), 2)}
 

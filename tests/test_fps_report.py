@@ -1,0 +1,156 @@
+"""benchmarks/fps.py: what its report holds and writes, with a network that takes no time; and what goes into it."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from aedmae_fast.config import PRESETS, WINDOW
+from aedmae_fast.engine.graph import GraphRunner
+from aedmae_fast.engine.ring import Window
+from aedmae_fast.model.checkpoint import save_model
+from aedmae_fast.model.network import AedMae
+from tests.conftest import TINY
+from tests.engine.graph_twin import CaptureTwin
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+BASELINE = """
+import torch
+
+class Network(torch.nn.Module):
+    def forward(self, windows):
+        assert windows.dtype == torch.float32 and windows.shape[1:] == (9, 32, 64)
+        assert windows.abs().max() <= 1 and not self.training
+"""
+SUMMARY = {
+    *("device", "commit", "precision", "model_fps", "eager_fp32_fps", "compile_fps", "matrix_peak_share"),
+    *("decode_fps", "model_ceiling_fps", "end_to_end_fps", "end_to_end_over_ceiling", "bound_by"),
+    *("onnxruntime_fps", "openvino_fps", "baseline_fps", "missing"),
+}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The report of one run with the least of everything, and what it printed."""
+    folder = tmp_path_factory.mktemp("fps")
+    save_model(AedMae(TINY), folder / "tiny.safetensors")
+    (folder / "baseline.py").write_text(BASELINE)
+    command = [sys.executable, str(BENCHMARKS / "fps.py"), "--device", "cpu", "--threads", "1", "--precision", "fp32"]
+    command += ["--checkpoint", str(folder / "tiny.safetensors"), "--json", str(folder / "out" / "fps.json")]
+    command += ["--rounds", "1", "--clips", "1", "--frames", "8", "--size", "64", "32"]
+    command += ["--baseline", f"{folder}/baseline.py:Network", "--without", "compile", "onnxruntime", "openvino"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return folder / "out" / "fps.json", run.stdout
+
+
+def test_the_summary_is_last_and_complete(written: tuple[Path, str]) -> None:
+    report = json.loads(written[0].read_text())
+    assert list(report)[-1] == "summary"
+    summary = report["summary"]
+    assert set(summary) == SUMMARY
+    assert summary["precision"] == "fp32"
+    for name in ("compile", "onnxruntime", "openvino"):
+        assert summary[f"{name}_fps"] is None
+        assert summary["missing"][f"{name}_fps"] == "left out by --without"
+    rates = ("model_fps", "eager_fp32_fps", "baseline_fps", "decode_fps", "end_to_end_fps", "end_to_end_over_ceiling")
+    assert all(summary[name] > 0 for name in rates)
+    assert report["memory"]["host"] > 50
+    assert [row["batch"] for row in report["sweep"]] == [1, 2, 4, 8, 16, 32]
+    assert 0 < report["latency"]["p50_ms"] <= report["latency"]["p99_ms"]
+
+
+def test_the_waterfall_begins_with_the_papers_protocol_and_states_errors(written: tuple[Path, str]) -> None:
+    rows = json.loads(written[0].read_text())["waterfall"]
+    assert (rows[0]["step"], rows[0]["precision"], rows[0]["over_eager"]) == ("plain", "fp32", 1)
+    assert rows[0]["way"].startswith("batch 32")
+    assert {row["step"] for row in rows} == {"plain", "InferenceModel", "baseline"}
+    for row in rows:
+        assert row["fps"] > 0
+        assert 0 < row["matrix_share"] < 1 or row["step"] == "baseline"
+        bound = {"fp32": 2e-6, "bf16": 3e-2}[row["precision"]]
+        assert row["error"] is None if row["step"] == "baseline" else 0 < row["error"] < bound
+
+
+def test_csv_picture_and_screen(written: tuple[Path, str]) -> None:
+    path, printed = written
+    rows = json.loads(path.read_text())["waterfall"]
+    with path.with_suffix(".csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [(row["step"], row["way"], float(row["fps"])) for row in found] == [
+        (row["step"], row["way"], row["fps"]) for row in rows
+    ]
+    assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    assert "decode ceiling " in printed
+    assert "no openvino: left out by --without" in printed
+
+
+@pytest.fixture
+def part(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Imports a module of benchmarks/fps_parts."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return lambda name: importlib.import_module(f"fps_parts.{name}")
+
+
+def row(step: str, precision: str, fps: float) -> dict[str, Any]:
+    return {"step": step, "precision": precision, "fps": fps, "matrix_share": fps / 100}
+
+
+def test_the_summary_takes_the_best_of_its_precision(part: Any) -> None:
+    rows = [
+        *(row("plain", "fp32", fps) for fps in (10, 12)),
+        *(row("InferenceModel", precision, fps) for precision, fps in (("fp32", 20), ("bf16", 30))),
+        row("InferenceModel, CUDA graph", "bf16", 40),
+        *(row("torch.compile", precision, fps) for precision, fps in (("fp32", 15), ("bf16", 25), ("bf16", 26))),
+        *(row("OpenVINO", precision, fps) for precision, fps in (("fp32", 14), ("bf16", 24))),
+        row("ONNX Runtime", "fp32", 13),
+    ]
+    summary = part("output").waterfall_summary(rows, "bf16", {})
+    assert summary["missing"] == {"baseline_fps": "not asked for"}
+    assert (summary["model_fps"], summary["matrix_peak_share"]) == (40, 0.4)
+    names = ("eager_fp32_fps", "compile_fps", "onnxruntime_fps", "openvino_fps", "baseline_fps")
+    assert [summary[name] for name in names] == [10, 26, 13, 24, None]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [("Network", "found 'Network'"), ("{}/none.py:Network", "existing file"), ("{}/a.py:B", "no 'B'")],
+)
+def test_a_baseline_that_is_not_there(part: Any, tmp_path: Path, spec: str, message: str) -> None:
+    (tmp_path / "a.py").write_text("A = 1\n")
+    with pytest.raises(ValueError, match=message):
+        part("torch_contenders").load_baseline(spec.format(tmp_path))
+
+
+@pytest.fixture
+def ours(part: Any, tiny_model: AedMae) -> Any:
+    frames = torch.randint(0, 256, (6, len(WINDOW), TINY.height, TINY.width, 3), dtype=torch.uint8)
+    inputs = part("contender").Inputs.of(TINY, [Window(i, tuple(f)) for i, f in enumerate(frames)], 6)
+    return part("torch_contenders").Ours(tiny_model, inputs, "fp32", PRESETS["paper"])
+
+
+def test_a_graph_that_cannot_be_had_says_why(ours: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError, match="eager: CUDA graphs need a CUDA device, found cpu"):
+        ours.captured(2)
+
+
+def test_the_captured_step_computes_what_the_eager_one_does(
+    part: Any, ours: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recorded by a twin that refuses what a CUDA graph cannot hold."""
+    module: ModuleType = part("torch_contenders")
+    monkeypatch.setattr(module, "GraphRunner", partial(GraphRunner, capture=CaptureTwin))
+    captured, eager = ours.captured(2), ours.contender(part("contender").Way(2, 1))
+    for start in (0, 4):
+        found, expected = (c.step(slice(start, start + 2)) for c in (captured, eager))
+        assert all(torch.equal(f, e) for f, e in zip(found, expected, strict=True))
