@@ -15,6 +15,8 @@ from aedmae_fast.model.network import AedMae
 from aedmae_fast.ops import native
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS refuses to be deterministic
+if not torch.cuda.is_available() and os.environ.get("FAIL_WITHOUT_CUDA") != "1":
+    os.environ["TRITON_INTERPRET"] = "1"  # before anything imports triton, as parts of PyTorch do
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -1,4 +1,4 @@
-"""Where the Triton tests run, and how a result is judged. Import it before anything that imports ``triton``.
+"""Where the Triton tests run, and how a result is judged.
 
 With a GPU (or with FAIL_WITHOUT_CUDA=1, to fail for want of one) kernels are compiled and run on it, nothing is
 interpreted. Without one they are interpreted on CPU tensors, about half a millisecond a program.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -19,9 +18,8 @@ __all__ = ["BOUND", "DEVICE", "DTYPES", "check", "reference", "rms", "triton_ver
 
 DEVICE = "cuda" if torch.cuda.is_available() or os.environ.get("FAIL_WITHOUT_CUDA") == "1" else "cpu"
 if DEVICE == "cpu":
-    if "triton" in sys.modules:
-        raise RuntimeError("triton was imported before the interpreter was asked for")
-    os.environ["TRITON_INTERPRET"] = "1"
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        raise RuntimeError("tests/conftest.py asks for Triton's interpreter, and was not there")
     from tests.ops.triton_interpreter import repair
 
     repair()
