@@ -32,7 +32,7 @@ from stamp import result_path, stamp
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import BACKENDS
 
-BASELINES = ("eager", "compile", "opencv")
+BASELINES = ("eager", "compile", "opencv", "sdpa")
 COLUMNS = ("op", "case", "backend", "us", *(f"over_{b}" for b in BASELINES), "bytes", "operations", "bound", "share")
 SQUARE = {"cpu": 1024, "cuda": 8192}  # side of the matrices that give the rate
 Times = dict[str, float]  # contender -> seconds of its fastest run
@@ -128,7 +128,7 @@ def check(case: Case, name: str, run: Callable[[], Any]) -> None:
 
 def arrays(result: Any) -> list[np.ndarray]:
     parts = result if isinstance(result, tuple) else (result,)
-    return [np.asarray(p.cpu() if isinstance(p, torch.Tensor) else p, dtype=np.float64) for p in parts]
+    return [np.asarray(p.cpu().double() if isinstance(p, torch.Tensor) else p, dtype=np.float64) for p in parts]
 
 
 def copy_of(count: int, device: str) -> Callable[[], Any]:
