@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from aedmae_fast.config import CHANNELS, WINDOW
 from aedmae_fast.model.network import AedMae, Block, ConvProjection, Grid, PatchEmbed
 from aedmae_fast.ops import attention, dwconv_qkv, linear, mlp, patch_embed
+from aedmae_fast.ops.parameters import EPS
 
 __all__ = ["InferenceModel", "States"]
-
-EPS = 1e-6  # of LayerNorm
 
 
 class States(NamedTuple):

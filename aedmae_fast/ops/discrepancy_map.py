@@ -23,6 +23,7 @@ from torch import Tensor
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 from aedmae_fast.ops.motion_gradient import rows_contiguous
+from aedmae_fast.ops.parameters import check_parameters
 from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["discrepancy_map"]
@@ -127,24 +128,23 @@ def _check(
 ) -> None:
     if frames.dtype != torch.uint8:
         raise TypeError(f"frames: expected uint8, found {frames.dtype}")
-    if teacher.dtype not in (torch.float32, torch.bfloat16):
+    if teacher.dtype not in native.DTYPES:
         raise TypeError(f"teacher: expected float32 or bfloat16, found {teacher.dtype}")
     if frames.ndim != 4 or frames.shape[3] != 3 or patch < 1 or frames.shape[1] % patch or frames.shape[2] % patch:
         raise ValueError(f"frames: expected [B, H, W, 3] in whole patches of {patch}, found {tuple(frames.shape)}")
     b, h, w, _ = frames.shape
     c, values = teacher.shape[-1], 4 * patch * patch
-    for name, x, shape in (
+    if frames.device != teacher.device:
+        raise ValueError(f"frames: expected on {teacher.device} as teacher, found on {frames.device}")
+    parameters = (
         ("teacher", teacher, (b, h // patch * (w // patch), c)),
         ("student", student, (b, h // patch * (w // patch), c)),
         ("teacher_weight", teacher_weight, (values, c)),
         ("teacher_bias", teacher_bias, (values,)),
         ("student_weight", student_weight, (values, c)),
         ("student_bias", student_bias, (values,)),
-    ):
-        if x.dtype != teacher.dtype:
-            raise TypeError(f"{name}: expected {teacher.dtype} as teacher, found {x.dtype}")
-        if x.shape != shape or x.device != frames.device:
-            raise ValueError(f"{name}: expected {shape} on {frames.device}, found {tuple(x.shape)} on {x.device}")
+    )
+    check_parameters("teacher", teacher, parameters)
     if error not in ("L1", "L2"):
         raise ValueError(f"error: expected 'L1' or 'L2', found {error!r}")
 

@@ -14,11 +14,10 @@ from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
+from aedmae_fast.ops.parameters import EPS, check_parameters
 from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["dwconv_qkv"]
-
-EPS = 1e-6  # of LayerNorm
 
 
 def dwconv_qkv(
@@ -93,18 +92,15 @@ def _check(
             f"x: expected [B, {1 + height * width}, C] for a grid {height} x {width}, found {tuple(x.shape)}"
         )
     c = x.shape[2]
-    for name, value, shape in (
+    parameters = (
         ("norm_weight", norm_weight, (c,)),
         ("norm_bias", norm_bias, (c,)),
         ("conv_weight", conv_weight, (3, 3, 3, c)),
         ("conv_bias", conv_bias, (3, c)),
         ("proj_weight", proj_weight, (3, c, c)),
         ("proj_bias", proj_bias, (3, c)),
-    ):
-        if value.dtype != x.dtype:
-            raise TypeError(f"{name}: expected {x.dtype} as x, found {value.dtype}")
-        if value.shape != shape or value.device != x.device:
-            raise ValueError(f"{name}: expected {shape} on {x.device}, found {tuple(value.shape)} on {value.device}")
+    )
+    check_parameters("x", x, parameters)
 
 
 def _fake(

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
+from aedmae_fast.ops.parameters import check_parameters
 from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["linear"]
@@ -45,15 +46,12 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None) -> 
     if x.ndim < 1:
         raise ValueError(f"x: expected [..., K], found {tuple(x.shape)}")
     n = bias.numel()
-    for name, value, shape in (
+    parameters = (
         ("weight", weight, (n, x.shape[-1])),
         ("bias", bias, (n,)),
         *([] if residual is None else [("residual", residual, (*x.shape[:-1], n))]),
-    ):
-        if value.dtype != x.dtype:
-            raise TypeError(f"{name}: expected {x.dtype} as x, found {value.dtype}")
-        if value.shape != shape or value.device != x.device:
-            raise ValueError(f"{name}: expected {shape} on {x.device}, found {tuple(value.shape)} on {value.device}")
+    )
+    check_parameters("x", x, parameters)
 
 
 def _fake(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None) -> Tensor:

@@ -11,11 +11,10 @@ from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
+from aedmae_fast.ops.parameters import EPS, check_parameters
 from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["mlp"]
-
-EPS = 1e-6  # of LayerNorm
 
 
 def mlp(
@@ -77,18 +76,15 @@ def _check(
     if x.ndim != 3 or x.shape[1] < 1:
         raise ValueError(f"x: expected [B, 1+T, C], found {tuple(x.shape)}")
     c, r = x.shape[2], up_bias.numel()
-    for name, value, shape in (
+    parameters = (
         ("norm_weight", norm_weight, (c,)),
         ("norm_bias", norm_bias, (c,)),
         ("up_weight", up_weight, (r, c)),
         ("up_bias", up_bias, (r,)),
         ("down_weight", down_weight, (c, r)),
         ("down_bias", down_bias, (c,)),
-    ):
-        if value.dtype != x.dtype:
-            raise TypeError(f"{name}: expected {x.dtype} as x, found {value.dtype}")
-        if value.shape != shape or value.device != x.device:
-            raise ValueError(f"{name}: expected {shape} on {x.device}, found {tuple(value.shape)} on {value.device}")
+    )
+    check_parameters("x", x, parameters)
 
 
 def _fake(

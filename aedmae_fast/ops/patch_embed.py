@@ -14,11 +14,10 @@ from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
+from aedmae_fast.ops.parameters import EPS, check_parameters
 from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["patch_embed"]
-
-EPS = 1e-6  # of LayerNorm
 
 
 def patch_embed(
@@ -96,15 +95,11 @@ def _check(
         raise ValueError(f"windows: expected [B, 3], found {tuple(windows.shape)}")
     if ids_keep.ndim != 2 or len(ids_keep) != len(windows):
         raise ValueError(f"ids_keep: expected [{len(windows)}, V], found {tuple(ids_keep.shape)}")
-    parameters = (("bias", bias), ("norm_weight", norm_weight), ("norm_bias", norm_bias))
     if weight.ndim != 2 or weight.shape[1] != 9 * patch * patch:
         raise ValueError(f"weight: expected [C, {9 * patch * patch}], found {tuple(weight.shape)}")
-    for name, value in parameters:
-        if value.dtype != weight.dtype:
-            raise TypeError(f"{name}: expected {weight.dtype} as weight, found {value.dtype}")
-        if value.shape != weight.shape[:1]:
-            raise ValueError(f"{name}: expected {tuple(weight.shape[:1])}, found {tuple(value.shape)}")
-    for name, value in (("windows", windows), ("ids_keep", ids_keep), ("weight", weight), *parameters):
+    vectors = (("bias", bias), ("norm_weight", norm_weight), ("norm_bias", norm_bias))
+    check_parameters("weight", weight, [(name, vector, (len(weight),)) for name, vector in vectors])
+    for name, value in (("windows", windows), ("ids_keep", ids_keep), ("weight", weight)):
         if value.device != frames.device:
             raise ValueError(f"{name}: expected on {frames.device} as frames, found on {value.device}")
 

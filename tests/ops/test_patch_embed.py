@@ -118,8 +118,8 @@ NAMES = ("frames", "windows", "ids_keep", "weight", "bias", "norm_weight", "norm
         ("weight", TypeError, "expected float32 or bfloat16, found torch.float64", lambda t: t.double()),
         ("weight", ValueError, r"expected \[C, 36\], found \(8, 35\)", lambda t: t[:, 1:]),
         ("bias", TypeError, "expected torch.float32 as weight, found torch.bfloat16", lambda t: t.bfloat16()),
-        ("norm_weight", ValueError, r"expected \(8,\), found \(7,\)", lambda t: t[1:]),
-        ("norm_bias", ValueError, "expected on cpu as frames, found on meta", lambda t: t.to("meta")),
+        ("norm_weight", ValueError, r"expected \(8,\) on cpu, found \(7,\) on cpu", lambda t: t[1:]),
+        ("norm_bias", ValueError, r"expected \(8,\) on cpu, found \(8,\) on meta", lambda t: t.to("meta")),
     ],
 )
 def test_errors_name_the_argument(name: str, error: type[Exception], match: str, change: object) -> None:

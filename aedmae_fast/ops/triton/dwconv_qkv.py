@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from aedmae_fast.ops.dwconv_qkv import EPS
+from aedmae_fast.ops.parameters import EPS
 from aedmae_fast.ops.triton.launch import PRECISION, launch, power_of_2
 from aedmae_fast.ops.triton.norm import row_statistics
 
