@@ -101,7 +101,7 @@ def measure(model: AedMae, scorer: Scorer, clips: list[Path], options: argparse.
         torch.cuda.reset_peak_memory_stats(device)
     rates = end_to_end.measure(scorer, clips, rounds)
     memory = _memory(clips, options, device)
-    inputs = Inputs.of(scorer.config, end_to_end.windows_of(scorer, clips[0]), INPUTS[device.type])
+    inputs = Inputs.of(scorer.config, end_to_end.frames_of(scorer, clips[0]), INPUTS[device.type])
     wanted = waterfall.Wanted(
         model, scorer.preset, _precisions(precision, device), threads, BATCH, options.baseline, tuple(options.without)
     )

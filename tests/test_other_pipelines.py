@@ -70,11 +70,11 @@ def test_numpy_arrays_in_and_out() -> None:
 
 
 def test_results_are_of_the_first_arguments_library() -> None:
-    maps = [torch.rand(5, 7) for _ in range(3)]
-    found = dlpack.mean_map([Array(m) for m in maps])
+    maps, windows = torch.rand(3, 5, 7), torch.tensor([[0, 1, 2]])
+    found = dlpack.mean_map(Array(maps), windows.numpy())
     assert isinstance(found, Array)
-    assert torch.equal(found.tensor, ops.mean_map(maps))
-    assert isinstance(dlpack.mean_map(maps), torch.Tensor)
+    assert torch.equal(found.tensor, ops.mean_map(maps, windows))
+    assert isinstance(dlpack.mean_map(maps, windows), torch.Tensor)
     states, head, bias = torch.randn(1, 4, 6), torch.randn(16, 6), torch.randn(16)
     arrays = [x.numpy() for x in (states, states, head, bias, head, bias, random_bytes(1, 4, 4, 3))]
     error_map, means = dlpack.discrepancy_map(*arrays, patch=2, error="L1", weights=(1.0, 0.5, 0.0))
@@ -131,7 +131,9 @@ def test_the_librarys_functions_are_the_ops(library: ctypes.CDLL) -> None:
     library.aedmae_mean_filter(address[0], ctypes.c_int64(20), 9, 20, 3, 5, address[1])
     assert torch.equal(out, ops.mean_filter(image, (3, 5)))
     maps = (ctypes.c_void_p * 2)(image.data_ptr(), out.data_ptr())
-    assert library.aedmae_mean_max(maps, 2, ctypes.c_int64(180)) == ops.mean_max([image, out]).item()
+    assert library.aedmae_mean_max(maps, 2, ctypes.c_int64(180)) == ops.mean_max(
+        torch.stack([image, out]), torch.tensor([[0, 1]])
+    )
 
 
 class Planes(ctypes.Structure):
@@ -198,8 +200,8 @@ def test_cpp_program(tmp_path: Path) -> None:
 def test_numpy_loop() -> None:
     frames = small_frames()
     change = ops.motion_gradient(frames, "paper").float().mean(-1)
-    smooth = [ops.mean_filter(c, (9, 9)) for c in change]
-    expected = [[t, ops.mean_max(smooth[max(t - 8, 0) : t + 1]).item()] for t in range(len(smooth))]
+    windows = torch.arange(len(change))[:, None] - torch.arange(9).flip(0)  # the last nine frames, oldest first
+    expected = list(enumerate(ops.mean_max(ops.mean_filter(change, (9, 9)), windows).tolist()))
     np.testing.assert_allclose(run(sys.executable, EXAMPLES / "numpy_loop.py", CLIP), expected, rtol=1e-4)
 
 

@@ -15,30 +15,37 @@ from aedmae_fast.config import ScoringPreset
 from aedmae_fast.engine.postprocess import RawScore, Series, fill_gaps, final_score
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.ring import FrameRing, Window
-from aedmae_fast.engine.runner import FrameTerms
+from aedmae_fast.engine.runner import FrameTerms, Session
 from aedmae_fast.video import Outcome, Status, VideoInfo
 
 
 class ClipState:
-    """Frames in, windows out; terms in, scores out. Keeps a few numbers a frame, and frames for one window only."""
+    """Frames in, windows out; results in, scores out. Keeps a few numbers a frame; the rest is in the session.
+
+    A window goes through :meth:`push` or :meth:`end`, :meth:`launch` and :meth:`scored`, those of a clip in order; the
+    windows of maps that :meth:`launch` and :meth:`end` give go through :meth:`smoothed`.
+    """
 
     def __init__(
         self,
         preset: ScoringPreset,
         stride: int,
         smoothing: bool,
+        session: Session,
         on_map: Callable[[int, Tensor], None] | None = None,  # see RawScore
     ) -> None:
         self.info: VideoInfo | None = None
         self._preset, self._smoothing = preset, smoothing
-        self._ring = FrameRing(stride)
-        self._raw_score = RawScore(preset, on_map)
+        self._frames = session.frames
+        self._ring = FrameRing(session.frames, stride)
+        self._raw_score = RawScore(preset, session.maps, on_map)
         self._started = time.perf_counter()
         self._times = array("d")
         self._scored = array("q")  # frames that have terms
         self._terms = [array("d") for _ in range(3)]  # teacher error, gap, class probability
         self._raw = array("d")
-        self._outstanding = 0  # windows handed out whose terms have not come back
+        self._waiting = 0  # windows handed out and not launched yet
+        self._outstanding = 0  # windows, of frames and of maps, handed out whose results have not come back
         self._outcome: Outcome | None = None
 
     def push(self, frames: Tensor, times: list[float]) -> list[Window]:
@@ -46,23 +53,44 @@ class ClipState:
         self._times.extend(times)
         return self._owe(self._ring.push(frames))
 
-    def end(self, outcome: Outcome) -> list[Window]:
-        """No more frames; the windows at the clip's end."""
+    def end(self, outcome: Outcome) -> tuple[list[Window], list[Window]]:
+        """No more frames; the windows at the clip's end, and those of maps where no window is left to launch."""
         self._outcome = outcome
-        return self._owe(self._ring.finish())
+        return self._owe(self._ring.finish()), self._last()
+
+    def launch(self, frame: int) -> tuple[int, list[Window]]:
+        """The next window is computed now: row for its map, and the windows of maps that it completes."""
+        self._waiting -= 1
+        row, due = self._raw_score.launch(frame)
+        self._outstanding += len(due)
+        return row, due + self._last()
 
     def _owe(self, windows: Iterator[Window]) -> list[Window]:
         ready = list(windows)
+        self._waiting += len(ready)
         self._outstanding += len(ready)
         return ready
 
-    def scored(self, frame: int, terms: FrameTerms) -> None:
-        """Take the terms of the next window, in the order in which the windows were handed out."""
+    def _last(self) -> list[Window]:
+        if self._outcome is None or self._waiting:
+            return []
+        due = self._raw_score.finish()
+        self._outstanding += len(due)
+        return due
+
+    def scored(self, window: Window, terms: FrameTerms) -> None:
+        """Take the terms of the next window of frames."""
         self._outstanding -= 1
-        self._scored.append(frame)
+        self._frames.release(window.rows)
+        self._scored.append(window.frame)
         for column, value in zip(self._terms, (terms.teacher_error, terms.gap, terms.class_prob), strict=True):
             column.append(value)
-        self._raw.extend(raw for _, raw in self._raw_score.push(frame, terms))
+        self._raw.extend(self._raw_score.of_terms(terms))
+
+    def smoothed(self, window: Window, maximum: float, mean: Tensor | None) -> None:
+        """Take what came of the next window of maps."""
+        self._outstanding -= 1
+        self._raw.append(self._raw_score.of_maps(window, maximum, mean))
 
     @property
     def complete(self) -> bool:
@@ -72,7 +100,6 @@ class ClipState:
         """The clip's scores, once it is complete."""
         assert self._outcome is not None
         assert self._outstanding == 0
-        self._raw.extend(raw for _, raw in self._raw_score.finish())
         frames, count = np.array(self._scored, dtype=np.int64), len(self._times)
         raw, error, gap, prob = (fill_gaps(frames, np.array(v), count) for v in (self._raw, *self._terms))
         score = final_score(raw, self._preset) if self._smoothing else raw

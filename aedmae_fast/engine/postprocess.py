@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -10,56 +9,55 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aedmae_fast.config import Gaussian, ScoringPreset
+from aedmae_fast.engine.resident import Rows
+from aedmae_fast.engine.ring import MapRing, Window
 from aedmae_fast.engine.runner import FrameTerms
-from aedmae_fast.ops import mean_map, mean_max
 
 Series = NDArray[np.float64]  # one value a frame
 
 
 class RawScore:
-    """The raw score of each frame, as a stream: terms go in, scores come out after the filter's reach in time.
+    """The raw scores of one clip's frames, in their order: what to compute for them, and what they come out as.
+
+    Where the preset pools by the mean over a frame, its score follows from its terms. Where it pools by the maximum,
+    the frame's map waits for those of its neighbours in time; what is computed of them together is a window of maps.
 
     Args:
         preset: its ``map_filter`` spans ``map_filter[0] // 2`` frames to either side; with a stride, those of them that
             are scored.
+        rows: where the maps are kept.
         on_map: called with each frame's index and its filtered map, float32 [H, W], whose maximum is the raw score; in
             the order of the frames. Never called where the preset pools by the mean.
     """
 
-    def __init__(self, preset: ScoringPreset, on_map: Callable[[int, Tensor], None] | None = None) -> None:
-        self._preset = preset
-        self._on_map = on_map
-        self._reach = preset.map_filter[0] // 2
-        self._maps: deque[tuple[int, Tensor]] = deque()  # spatially filtered, by frame
-        self._waiting: deque[int] = deque()
+    def __init__(self, preset: ScoringPreset, rows: Rows, on_map: Callable[[int, Tensor], None] | None = None) -> None:
+        self._preset, self._rows, self._on_map = preset, rows, on_map
+        self._ring = MapRing(rows, preset.map_filter[0]) if preset.pool == "max" else None
 
-    def push(self, frame: int, terms: FrameTerms) -> Iterator[tuple[int, float]]:
-        """Add the next scored frame; yield (frame, raw score) of those that are complete."""
+    def launch(self, frame: int) -> tuple[int, list[Window]]:
+        """The next scored frame is computed now: row for its map, and the windows of maps that it completes."""
+        if self._ring is None:
+            return 0, []
+        row = self._rows.take()
+        return row, list(self._ring.push(frame, row))
+
+    def finish(self) -> list[Window]:
+        """No more frames: the windows of maps at the clip's end."""
+        return [] if self._ring is None else list(self._ring.finish())
+
+    def of_terms(self, terms: FrameTerms) -> Iterator[float]:
+        """The score of the next frame, where it follows from its terms."""
         p = self._preset
-        if terms.map is None:
+        if p.pool == "mean":
             raw = p.colour_weight * terms.colour + p.abnormal_weight * terms.abnormal + p.gap_weight * terms.gap
-            yield frame, raw + p.class_weight * terms.class_prob if p.class_weight else raw
-            return
-        while self._waiting and self._waiting[0] + self._reach < frame:
-            yield self._pop()
-        self._maps.append((frame, terms.map))
-        self._waiting.append(frame)
-        while self._waiting and self._waiting[0] + self._reach <= frame:
-            yield self._pop()
+            yield raw + p.class_weight * terms.class_prob if p.class_weight else raw
 
-    def finish(self) -> Iterator[tuple[int, float]]:
-        """Yield the frames whose later neighbours do not exist."""
-        while self._waiting:
-            yield self._pop()
-
-    def _pop(self) -> tuple[int, float]:
-        frame = self._waiting.popleft()
-        while self._maps[0][0] < frame - self._reach:
-            self._maps.popleft()
-        near = [m for i, m in self._maps if i <= frame + self._reach]
-        if self._on_map:
-            self._on_map(frame, mean_map(near))
-        return frame, mean_max(near).item()
+    def of_maps(self, window: Window, maximum: float, mean: Tensor | None) -> float:
+        """The score of the next frame from its window of maps, whose rows it releases."""
+        self._rows.release(window.rows)
+        if self._on_map is not None and mean is not None:
+            self._on_map(window.frame, mean)
+        return maximum
 
 
 def fill_gaps(frames: NDArray[np.int64], values: Series, count: int) -> Series:

@@ -4,25 +4,34 @@ Computes in micro-batches of one fixed size, because a library's matrix product 
 size: so a frame's terms depend on its window alone. On a CPU that is one frame at a time, one frame per thread, with
 single-threaded operations: no barrier inside a frame, so that a core that is busy elsewhere slows down one frame and
 not all (benchmarks/threads.py: 1.2 to 2.2 times as fast as two threads on the same frame), and the same bits whatever
-the number of cores. On a GPU the micro-batch is one graph (engine/graph.py), and only its numbers are waited for.
+the number of cores. On a GPU the micro-batch is one graph (engine/graph.py), whose inputs are indices.
+
+Frames and maps lie in memory that stays where it is (engine/resident.py): a step reads its frames there and leaves its
+maps there, and the filter in time reads those of a whole batch in one launch. On a GPU all of it is launched on one
+stream, so that it runs in the order in which it was submitted; what comes back of a batch is a few numbers a frame, in
+one copy that nobody waits for but who asks for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from aedmae_fast.config import TARGET_CHANNELS, WINDOW, ScoringPreset
-from aedmae_fast.engine.graph import GraphRunner
+from aedmae_fast.config import CHANNELS, TARGET_CHANNELS, WINDOW, ScoringPreset
+from aedmae_fast.engine.graph import Capture, CudaCapture, GraphRunner
+from aedmae_fast.engine.resident import Resident, Rows
 from aedmae_fast.engine.ring import Window
 from aedmae_fast.model.inference import InferenceModel
 from aedmae_fast.model.masks import mask_bank
 from aedmae_fast.model.network import AedMae
-from aedmae_fast.ops import discrepancy_map, mean_filter
+from aedmae_fast.ops import discrepancy_map, mean_filter, mean_map, mean_max
+
+__all__ = ["Batch", "Computed", "FrameTerms", "Runner", "Session"]
 
 MICRO_BATCH = {"cpu": 1, "cuda": 64}
 
@@ -34,103 +43,207 @@ class FrameTerms(NamedTuple):
     abnormal: float  # of the anomaly map, likewise
     gap: float  # teacher to student, likewise
     class_prob: float  # NaN without a class head
-    map: Tensor | None  # float32 [H, W], Eq. 6 after the filter's spatial part; None where the preset pools by the mean
 
     @property
     def teacher_error(self) -> float:
         return self.colour + self.abnormal
 
 
+class Batch(NamedTuple):
+    """What is computed together: of windows of frames terms and maps, then of windows of maps, these among them."""
+
+    windows: Sequence[Window]  # of frames
+    places: Sequence[int]  # row for the map of each; without meaning where the preset pools by the mean
+    due: Sequence[Window]  # of maps
+
+
+class Computed(NamedTuple):
+    """What came of a batch."""
+
+    terms: list[FrameTerms]  # of each window of frames
+    maxima: list[float]  # over the pixels, of the mean over each window of maps
+    means: Tensor | None  # these means, float32 [len(due), H, W] on the device, where they were asked for
+
+
 class Runner:
-    """Holds the network on its device in its precision.
+    """Holds the network on its device in its precision, and the frames and maps of all sessions.
 
     Args:
         model: a network in float32; it stays as it is.
         precision: ``fp32`` or ``bf16`` (weights and activations; errors and sums are float32 in both).
         threads: on a CPU, frames computed at the same time. Sets torch to one thread an operation.
+        capture: makes the recorder of graphs for a device; by default CUDA's on a GPU, and none on a CPU.
     """
 
-    def __init__(self, model: AedMae, preset: ScoringPreset, device: str, precision: str, threads: int) -> None:
+    def __init__(
+        self,
+        model: AedMae,
+        preset: ScoringPreset,
+        device: str,
+        precision: str,
+        threads: int,
+        capture: Callable[[torch.device], Capture] | None = None,
+    ) -> None:
         self.device = torch.device(device)
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+        c = model.config
         self._model = InferenceModel(model, self.device, dtype)
         self._preset = preset
-        self._masks = mask_bank(model.config).to(self.device)  # [K, L]
+        self._masks = mask_bank(c).to(self.device)  # [K, L]
+        self._frames = Resident((c.height, c.width, CHANNELS), torch.uint8, self.device)
+        self._maps = Resident((c.height, c.width), torch.float32, self.device)
         self._size = MICRO_BATCH[self.device.type]
-        self._map: Callable[..., Iterable[Callable[[], list[FrameTerms]]]] = map
+        self._lock = threading.Lock()  # nothing is submitted while rows move
+        self._running: list[Future[Tensor]] = []
+        self._graph: GraphRunner | None = None
+        self._capture = capture or (None if self.device.type == "cpu" else CudaCapture)
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # of this thread; the pool's threads set theirs
-            self._map = ThreadPoolExecutor(threads, "compute", lambda: torch.set_num_threads(1)).map
-            self._graph = None
-        else:
-            c = model.config
-            frames = torch.zeros(1, len(WINDOW), c.height, c.width, 3, dtype=torch.uint8)
-            number = torch.zeros(1, dtype=torch.int64)
-            self._graph = GraphRunner(self.step, [self._masks], [frames, number], [self._size])
+            self._pool = ThreadPoolExecutor(threads, "compute", lambda: torch.set_num_threads(1))
 
-    def __call__(self, windows: Sequence[Window]) -> list[FrameTerms]:
-        """Terms of each window, in order."""
-        return self.submit(windows)()
+    def session(self, frames: int, maps: int) -> Session:
+        """Room for so many frames and maps at a time; close it to give it back."""
+        with self._lock:
+            self._wait()
+            before = self._frames.tensor, self._maps.tensor
+            room = self._frames.lend(frames), self._maps.lend(maps if self._preset.pool == "max" else 0)
+            moved = self._frames.tensor is not before[0] or self._maps.tensor is not before[1]
+            if moved and self._capture is not None:
+                place = room[1].spare  # captures write there: nobody uses it yet
+                examples = [torch.zeros(1, len(WINDOW), dtype=torch.int64), *torch.tensor([[0], [place]]).unbind(0)]
+                self._graph = GraphRunner(self.step, self._resident(), examples, [self._size], capture=self._capture)
+        return Session(self, *room)
 
-    def submit(self, windows: Sequence[Window]) -> Callable[[], list[FrameTerms]]:
-        """Start computing; call what is returned to wait for the terms."""
-        parts = [windows[start : start + self._size] for start in range(0, len(windows), self._size)]
-        started = self._map(self._start, parts)
-        if self._graph is not None:
-            started = list(started)  # launched now, waited for later
-        return lambda: [terms for part in started for terms in part()]
+    def submit(self, batch: Batch, means: bool) -> Callable[[], Computed]:
+        """See :meth:`Session.submit`."""
+        parts = [self._indices(batch, start) for start in range(0, len(batch.windows), self._size)]
+        with self._lock:
+            if self._graph is None:
+                started = [self._pool.submit(self._step_alone, part) for part in parts]
+                self._running = [f for f in self._running if not f.done()] + started
+                return lambda: self._computed([f.result() for f in started], *self._in_time(batch.due, means))
+            columns = [_to_host(self._graph(*part)[0]) for part in parts]
+            maxima, maps = self._in_time(batch.due, means)
+            maxima = _to_host(maxima)
+            arrived = _mark(self.device)
+
+        def finish() -> Computed:
+            arrived()
+            return self._computed(columns, maxima, maps)
+
+        return finish
+
+    def close(self, session: Session) -> None:
+        """Take back a session's room once nothing that was submitted writes there any more."""
+        with self._lock:
+            self._wait()
+            session.frames.give_back()
+            session.maps.give_back()
 
     @torch.inference_mode()
-    def step(self, masks: Tensor, frames: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """All that is computed of b windows: launches only, nothing that a captured graph could not hold.
+    def step(
+        self, masks: Tensor, frames: Tensor, maps: Tensor, windows: Tensor, numbers: Tensor, places: Tensor
+    ) -> tuple[Tensor]:
+        """All that is computed of b windows by themselves: launches only, nothing that a graph could not hold.
 
         Args:
             masks: int64 [K, L].
-            frames: uint8 [b, 3, H, W, 3].
+            frames: uint8 [R, H, W, 3].
+            maps: float32 [M, H, W]. Where the preset pools by the maximum, the windows' maps of Eq. 6 are written
+                there, after the spatial part of its filter.
+            windows: int64 [b, 3], rows of ``frames``: t-3, t, t+3.
             numbers: int64 [b], which mask each takes.
+            places: int64 [b], rows of ``maps``; a row that comes twice must be for the same window.
 
         Returns:
-            float32 [b, 4], colour error, abnormality, gap and class probability; float32 [b, H, W], the maps of
-            Eq. 6 after the spatial part of the preset's filter (unfiltered where it pools by the mean).
+            float32 [b, 4]: colour error, abnormality, gap and class probability.
         """
         m, p = self._model, self._preset
-        every = frames.flatten(0, 1)  # [b*3, H, W, 3]
-        windows = torch.arange(len(every), device=frames.device).view(-1, len(WINDOW))  # [b, 3]
-        states = m(every, windows, masks.index_select(0, numbers))
+        states = m(frames, windows, masks.index_select(0, numbers))
         share = 1.0 if p.channels == "sum" else 1 / TARGET_CHANNELS
         weights = (share * p.colour_weight, share * p.abnormal_weight, share * p.gap_weight)
-        maps, means = discrepancy_map(
-            states.teacher, states.student, *m.heads, frames[:, WINDOW.index(0)], m.config.patch, p.error, weights
+        targets = frames.index_select(0, windows[:, WINDOW.index(0)])  # [b, H, W, 3]
+        errors, means = discrepancy_map(
+            states.teacher, states.student, *m.heads, targets, m.config.patch, p.error, weights
         )
         prob = means.new_full((len(means),), torch.nan)
         if states.class_logit is not None:
             prob = states.class_logit.sigmoid()
         if p.pool == "max":
             if p.class_weight:
-                maps = maps + p.class_weight * prob[:, None, None]
-            maps = torch.stack([mean_filter(one, p.map_filter[1:]) for one in maps])
-        return torch.cat([share * means, prob[:, None]], dim=1), maps
+                errors = errors + p.class_weight * prob[:, None, None]
+            maps.index_copy_(0, places, mean_filter(errors, p.map_filter[1:]))
+        return (torch.cat([share * means, prob[:, None]], dim=1),)
 
-    def _start(self, windows: Sequence[Window]) -> Callable[[], list[FrameTerms]]:
-        """Compute a micro-batch, which on a GPU may be smaller than the others."""
-        frames = torch.stack([torch.stack(w.frames) for w in windows])  # [b, 3, H, W, 3]
-        numbers = torch.tensor([w.frame % len(self._masks) for w in windows])  # [b]
-        if self._graph is None:
-            columns, maps = self.step(self._masks, frames, numbers)
-            return lambda: self._terms(columns, maps)
-        outputs = self._graph(frames, numbers.pin_memory())
-        maps = outputs[1].clone()  # the next replay writes over it
-        columns = torch.empty(outputs[0].shape, pin_memory=True)
-        columns.copy_(outputs[0], non_blocking=True)
-        arrived = torch.cuda.Event()
-        arrived.record()
+    def _resident(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self._masks, self._frames.tensor, self._maps.tensor
 
-        def wait() -> list[FrameTerms]:
-            arrived.synchronize()
-            return self._terms(columns, maps)
+    def _indices(self, batch: Batch, start: int) -> list[Tensor]:
+        """Arguments of :meth:`step` for one micro-batch, which may be smaller than the others."""
+        windows, places = batch.windows[start : start + self._size], batch.places[start : start + self._size]
+        numbers = [w.frame % len(self._masks) for w in windows]
+        return [self._ready(rows) for rows in ([w.rows for w in windows], numbers, places)]
 
-        return wait
+    def _ready(self, rows: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
+        """int64, to be copied to the device without waiting."""
+        return torch.tensor(rows, dtype=torch.int64, pin_memory=self.device.type == "cuda")
 
-    def _terms(self, columns: Tensor, maps: Tensor) -> list[FrameTerms]:
-        filtered: Sequence[Tensor | None] = list(maps) if self._preset.pool == "max" else [None] * len(maps)
-        return [FrameTerms(c, a, g, p, m) for (c, a, g, p), m in zip(columns.tolist(), filtered, strict=True)]
+    def _step_alone(self, part: Sequence[Tensor]) -> Tensor:
+        return self.step(*self._resident(), *part)[0]
+
+    def _in_time(self, due: Sequence[Window], means: bool) -> tuple[Tensor, Tensor | None]:
+        """The filter's part in time and its maxima, float32 [len(due)], of maps that are there or launched."""
+        if not due:
+            return torch.empty(0), None
+        extent = self._preset.map_filter[0]  # always: a kernel is compiled for it
+        padded = self._ready([[*w.rows, *[-1] * (extent - len(w.rows))] for w in due])
+        windows = padded.to(self.device, non_blocking=True)
+        maps = self._maps.tensor
+        return mean_max(maps, windows), mean_map(maps, windows) if means else None
+
+    def _computed(self, columns: Sequence[Tensor], maxima: Tensor, means: Tensor | None) -> Computed:
+        return Computed([FrameTerms(*row) for part in columns for row in part.tolist()], maxima.tolist(), means)
+
+    def _wait(self) -> None:
+        wait(self._running)
+        if self.device.type == "cuda":
+            torch.cuda.current_stream(self.device).synchronize()
+
+
+class Session:
+    """Room for the frames and maps of one loop, and what computes with them. Made by :meth:`Runner.session`.
+
+    Attributes:
+        frames, maps: the rows to put frames in, and to have maps put in. A row is to be held until every batch that
+            reads or writes it has been waited for.
+    """
+
+    def __init__(self, runner: Runner, frames: Rows, maps: Rows) -> None:
+        self._runner = runner
+        self.frames, self.maps = frames, maps
+
+    def submit(self, batch: Batch, means: bool = False) -> Callable[[], Computed]:
+        """Start computing; call what is returned to wait for the results, batch by batch in order.
+
+        Args:
+            means: return the means over windows of maps too, not only their maxima.
+        """
+        return self._runner.submit(batch, means)
+
+    def close(self) -> None:
+        """Give the room back, when what was submitted has ended. A second time does nothing."""
+        self._runner.close(self)
+
+
+def _to_host(x: Tensor) -> Tensor:
+    """A copy on the host; from a GPU it arrives when the stream has come so far."""
+    return torch.empty(x.shape, dtype=x.dtype, pin_memory=x.is_cuda).copy_(x, non_blocking=True)
+
+
+def _mark(device: torch.device) -> Callable[[], None]:
+    """Waits until everything that is on the device's current stream by now is done."""
+    if device.type == "cpu":
+        return lambda: None
+    event = torch.cuda.Event()
+    event.record(torch.cuda.current_stream(device))
+    return event.synchronize

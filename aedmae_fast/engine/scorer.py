@@ -14,18 +14,18 @@ from torch import Tensor
 from aedmae_fast.config import ScoringPreset
 from aedmae_fast.engine import choose
 from aedmae_fast.engine.clip import ClipState
-from aedmae_fast.engine.feed import Block, Feed, Opened, Source
+from aedmae_fast.engine.feed import BLOCK, Block, Feed, Opened, Source
 from aedmae_fast.engine.memory import FramesInMemory
 from aedmae_fast.engine.results import ClipScores
-from aedmae_fast.engine.ring import Window
-from aedmae_fast.engine.runner import FrameTerms, Runner
+from aedmae_fast.engine.ring import REACH, Window
+from aedmae_fast.engine.runner import Batch, Computed, Runner
 from aedmae_fast.engine.stream import FrameStream
 from aedmae_fast.model.checkpoint import load_model
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.ops import native
 from aedmae_fast.video import Decoder, VideoInfo, open_video
 
-Batch = list[tuple[int, Window]]  # with each window, the index of its clip
+Windows = list[tuple[int, Window]]  # with each window, the index of its clip
 OnOpened = Callable[[int, VideoInfo], None]
 OnScored = Callable[[int], None]
 OnMap = Callable[[int, int, Tensor], None]
@@ -185,48 +185,85 @@ class Scorer:
     ) -> Iterator[tuple[int, ClipState]]:
         clips: dict[int, ClipState] = {}
         pending: deque[tuple[int, Window]] = deque()  # ready to be computed
-        feed = Feed(sources, (self.config.height, self.config.width), self._workers)
-        in_flight: deque[tuple[Batch, Callable[[], list[FrameTerms]]]] = deque()
+        in_flight: deque[tuple[Windows, Windows, Callable[[], Computed]]] = deque()  # windows of frames, and of maps
+        size = self.config.height, self.config.width
+        feed = Feed(sources, size, self._workers, pinned=self.runner.device.type == "cuda")
+        session = self.runner.session(*self._room())
+
+        def launch(windows: Windows, due: Windows) -> None:
+            places = []
+            for index, window in windows:
+                place, complete = clips[index].launch(window.frame)
+                places.append(place)
+                due.extend((index, of_maps) for of_maps in complete)
+            batch = Batch([window for _, window in windows], places, [window for _, window in due])
+            in_flight.append((windows, due, session.submit(batch, means=on_map is not None)))
 
         def compute(least: int) -> Iterator[tuple[int, ClipState]]:
             while len(pending) >= least and pending:
-                batch = [pending.popleft() for _ in range(min(self._batch_size, len(pending)))]
-                in_flight.append((batch, self.runner.submit([window for _, window in batch])))
+                launch([pending.popleft() for _ in range(min(self._batch_size, len(pending)))], [])
                 yield from settle(leave=1)  # one batch computes while the next one is filled
 
         def settle(leave: int) -> Iterator[tuple[int, ClipState]]:
             while len(in_flight) > leave:
-                batch, terms = in_flight.popleft()
-                for (index, window), of_frame in zip(batch, terms(), strict=True):
-                    clips[index].scored(window.frame, of_frame)
-                if on_scored:
-                    on_scored(len(batch))
-                yield from finished({index for index, _ in batch})
+                windows, due, wait = in_flight.popleft()
+                terms, maxima, means = wait()
+                for (index, window), of_frame in zip(windows, terms, strict=True):
+                    clips[index].scored(window, of_frame)
+                for i, ((index, window), maximum) in enumerate(zip(due, maxima, strict=True)):
+                    clips[index].smoothed(window, maximum, None if means is None else means[i])
+                if on_scored and windows:
+                    on_scored(len(windows))
+                yield from finished({index for index, _ in (*windows, *due)})
 
         def finished(indices: Iterable[int]) -> Iterator[tuple[int, ClipState]]:
             for index in sorted(indices):
                 if clips[index].complete:
                     yield index, clips.pop(index)
 
+        def take(index: int, block: Block) -> Iterator[tuple[int, ClipState]]:
+            for start in range(0, len(block.frames), BLOCK):
+                frames = block.frames[start : start + BLOCK]
+                if session.frames.free < len(frames):
+                    yield from compute(1)
+                    yield from settle(leave=0)
+                windows = clips[index].push(frames, block.times[start : start + BLOCK])
+                pending.extend((index, window) for window in windows)
+                yield from compute(self._batch_size)
+
         try:
             for event in feed:
                 index = event.clip
                 if index not in clips:
                     of_clip = partial(on_map, index) if on_map else None
-                    clips[index] = ClipState(self.preset, self.stride, self.smoothing, of_clip)
+                    clips[index] = ClipState(self.preset, self.stride, self.smoothing, session, of_clip)
                 clip = clips[index]
                 if isinstance(event, Opened):
                     clip.info = event.info
                     if on_opened:
                         on_opened(index, event.info)
                 elif isinstance(event, Block):
-                    frames = event.frames.to(self.runner.device, non_blocking=True)
-                    pending.extend((index, window) for window in clip.push(frames, event.times))
+                    yield from take(index, event)
                 else:
-                    pending.extend((index, window) for window in clip.end(event.outcome))
+                    windows, due = clip.end(event.outcome)
+                    pending.extend((index, window) for window in windows)
+                    if due:
+                        launch([], [(index, window) for window in due])
                     yield from finished([index])
-                yield from compute(self._batch_size)
+                    yield from compute(self._batch_size)
             yield from compute(1)
             yield from settle(leave=0)
         finally:
             feed.close()
+            session.close()
+
+    def _room(self) -> tuple[int, int]:
+        """Frames and maps that the loop has in use at most.
+
+        Clips that are open: one a decoder, each with the frames and maps that its next windows see. Windows that wait,
+        and two batches that are computed: each with its map, and with a frame of its own, or with three where the
+        stride keeps windows from sharing them. Should frames not suffice (many short clips), batches are cut short.
+        """
+        batch, seen = self._batch_size, min(self.stride, 3)
+        frames = 2 * REACH * self._workers + 3 * batch * seen + BLOCK
+        return frames, (self.preset.map_filter[0] - 1) * self._workers + 2 * batch

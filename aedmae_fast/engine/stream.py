@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from aedmae_fast.config import ModelConfig, ScoringPreset
 from aedmae_fast.engine.memory import to_bgr
 from aedmae_fast.engine.postprocess import RawScore, smooth
 from aedmae_fast.engine.ring import REACH, FrameRing, Window
-from aedmae_fast.engine.runner import FrameTerms, Runner
+from aedmae_fast.engine.runner import Batch, FrameTerms, Runner
 from aedmae_fast.ops import frame_prep
 
 
@@ -39,10 +40,12 @@ class FrameStream:
     def __init__(
         self, runner: Runner, config: ModelConfig, preset: ScoringPreset, smoothing: bool, fps: float, order: str
     ) -> None:
-        self._runner, self._preset, self._fps, self._order = runner, preset, fps, order
+        self._preset, self._fps, self._order = preset, fps, order
         self._size = (config.height, config.width)
-        self._ring = FrameRing()
-        self._raw_score = RawScore(preset)
+        self._session = runner.session(2 * REACH + 1, preset.map_filter[0] - 1 + REACH)
+        self._close = weakref.finalize(self, self._session.close)
+        self._ring = FrameRing(self._session.frames)
+        self._raw_score = RawScore(preset, self._session.maps)
         self._reach = preset.smooth.taps // 2 if smoothing else 0
         self._terms: dict[int, FrameTerms] = {}  # of frames whose score is not out yet
         self._raw: list[float] = []  # of frames from self._first on
@@ -58,24 +61,31 @@ class FrameStream:
         """Add the next frame, uint8 [H, W, 3], any size; return the scores that are due, mostly none or one.
 
         Raises:
+            RuntimeError: after :meth:`finish`.
             TypeError: ``frame`` is not uint8.
             ValueError: a shape other than [H, W, 3].
         """
         bgr = to_bgr(frame, self._order, "[H, W, 3]")
-        prepared = frame_prep([bgr[None]], *self._size).to(self._runner.device)
-        return self._take(self._ring.push(prepared), ended=False)
+        return self._take(self._ring.push(frame_prep([bgr[None]], *self._size)), ended=False)
 
     def finish(self) -> list[FrameScore]:
-        """No more frames come: return the scores of those that are left."""
-        return self._take(self._ring.finish(), ended=True)
+        """No more frames come: return the scores of those that are left, and free what the stream holds."""
+        due = self._take(self._ring.finish(), ended=True)
+        self._close()
+        return due
 
     def _take(self, windows: Iterable[Window], ended: bool) -> list[FrameScore]:
         ready = list(windows)
-        for window, terms in zip(ready, self._runner(ready), strict=True):
-            self._terms[window.frame] = terms._replace(map=None)
-            self._raw.extend(raw for _, raw in self._raw_score.push(window.frame, terms))
-        if ended:
-            self._raw.extend(raw for _, raw in self._raw_score.finish())
+        launched = [self._raw_score.launch(window.frame) for window in ready]
+        due = [of_maps for _, complete in launched for of_maps in complete]
+        due += self._raw_score.finish() if ended else []
+        computed = self._session.submit(Batch(ready, [place for place, _ in launched], due))()
+        for window, terms in zip(ready, computed.terms, strict=True):
+            self._session.frames.release(window.rows)
+            self._terms[window.frame] = terms
+            self._raw.extend(self._raw_score.of_terms(terms))
+        for window, maximum in zip(due, computed.maxima, strict=True):
+            self._raw.append(self._raw_score.of_maps(window, maximum, None))
         return list(self._emit(ended))
 
     def _emit(self, ended: bool) -> Iterator[FrameScore]:

@@ -2,7 +2,8 @@
 
 At the borders, in space and in time, the mean is over the voxels that exist. The filter is separable; in time the maps
 of a window are added oldest first, never as a running sum, so that a frame's value has no memory of the frames before
-its window. A stream calls the parts: :func:`mean_filter` once a frame, :func:`mean_max` once a window.
+its window. A stream keeps its maps in one tensor and calls the parts, for all frames of a batch at once:
+:func:`mean_filter` on the maps that are new, :func:`mean_max` on the windows that are complete.
 """
 
 from __future__ import annotations
@@ -38,124 +39,140 @@ def smooth_max(maps: Tensor, size: tuple[int, int, int]) -> Tensor:
         raise ValueError(f"maps: expected [T, H, W], found {tuple(maps.shape)}")
     if any(s < 1 or s % 2 == 0 for s in size):
         raise ValueError(f"size: expected three odd numbers, found {size}")
-    reach = size[0] // 2
-    smooth = [mean_filter(m, size[1:]) for m in maps]
-    values = [mean_max(smooth[max(t - reach, 0) : t + reach + 1]) for t in range(len(smooth))]
-    return torch.stack(values) if values else maps.new_empty(0)
+    if not len(maps):
+        return maps.new_empty(0)
+    offsets = torch.arange(size[0], device=maps.device) - size[0] // 2
+    windows = torch.arange(len(maps), device=maps.device)[:, None] + offsets  # [T, size[0]]
+    windows = torch.where(windows < len(maps), windows, -1)
+    return mean_max(mean_filter(maps, size[1:]), windows)
 
 
-def mean_filter(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Mean over a window around each pixel, of the pixels that exist.
+def mean_filter(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Mean over a window around each pixel of each map, of the pixels that exist.
 
     Args:
-        image: float32 [H, W], neither 0; rows may be strided.
+        maps: float32 [..., H, W], H and W not 0; maps and rows may be strided.
         size: extent of the window in (rows, columns), both odd.
 
     Returns:
-        float32 [H, W], contiguous. A pixel that is not finite affects the windows it lies in and no other.
+        float32 [..., H, W], contiguous. A pixel that is not finite affects the windows it lies in and no other.
 
     Raises:
-        TypeError: ``image`` is not float32.
-        ValueError: ``image`` has not two dimensions or has no pixels, or an extent is not odd.
+        TypeError: ``maps`` is not float32.
+        ValueError: ``maps`` has fewer than two dimensions or maps without pixels, or an extent is not odd.
     """
-    if image.dtype != torch.float32:
-        raise TypeError(f"image: expected float32, found {image.dtype}")
-    if image.ndim != 2 or not image.numel():
-        raise ValueError(f"image: expected [H, W] with pixels, found {tuple(image.shape)}")
+    if maps.dtype != torch.float32:
+        raise TypeError(f"maps: expected float32, found {maps.dtype}")
+    if maps.ndim < 2 or 0 in maps.shape[-2:]:
+        raise ValueError(f"maps: expected [..., H, W] with pixels, found {tuple(maps.shape)}")
     if len(size) != 2 or any(s < 1 or s % 2 == 0 for s in size):
         raise ValueError(f"size: expected two odd numbers, found {size}")
-    return torch.ops.aedmae.mean_filter(image, size)
+    return torch.ops.aedmae.mean_filter(maps, size)
 
 
-def mean_filter_reference(image: Tensor, size: Sequence[int]) -> Tensor:
+def mean_filter_reference(maps: Tensor, size: Sequence[int]) -> Tensor:
     """:func:`mean_filter` in plain PyTorch: the executable specification."""
     rows, columns = size
-    x = F.avg_pool2d(image[None], (rows, 1), stride=1, padding=(rows // 2, 0), count_include_pad=False)
-    return F.avg_pool2d(x, (1, columns), stride=1, padding=(0, columns // 2), count_include_pad=False)[0]
+    x = maps.reshape(-1, 1, *maps.shape[-2:])
+    x = F.avg_pool2d(x, (rows, 1), stride=1, padding=(rows // 2, 0), count_include_pad=False)
+    x = F.avg_pool2d(x, (1, columns), stride=1, padding=(0, columns // 2), count_include_pad=False)
+    return x.view(maps.shape)
 
 
-def mean_max(maps: Sequence[Tensor]) -> Tensor:
-    """Maximum over the pixels of the mean of a few maps.
+def mean_max(maps: Tensor, windows: Tensor) -> Tensor:
+    """Maximum over the pixels of the mean of a few maps, for N windows of up to F maps each.
 
     Args:
-        maps: one or more float32 [H, W], neither 0, added in the order given.
+        maps: float32 [M, H, W], contiguous, H and W not 0.
+        windows: int64 [N, F], F not 0: which maps, added in the order given; a negative index is no map. Not checked:
+            an index from M on is undefined.
 
     Returns:
-        float32 []; NaN where the mean is NaN at any pixel.
+        float32 [N]; NaN where the mean is NaN at any pixel, and for a window without a map.
 
     Raises:
-        TypeError: a map is not float32.
-        ValueError: no maps, or shapes or devices that differ.
+        TypeError: a wrong dtype.
+        ValueError: a wrong shape, ``maps`` that are not contiguous, or devices that differ.
     """
-    _check_maps(maps)
-    return torch.ops.aedmae.mean_max(maps)
+    _check_windows(maps, windows)
+    return torch.ops.aedmae.mean_max(maps, windows)
 
 
-def mean_max_reference(maps: Sequence[Tensor]) -> Tensor:
+def mean_max_reference(maps: Tensor, windows: Tensor) -> Tensor:
     """:func:`mean_max` in plain PyTorch: the executable specification."""
-    return _total(maps).amax() / len(maps)
+    return _total(maps, windows).amax((1, 2)) / (windows >= 0).sum(1)
 
 
-def mean_map(maps: Sequence[Tensor]) -> Tensor:
-    """Mean of a few maps: what :func:`mean_max` takes the maximum of.
+def mean_map(maps: Tensor, windows: Tensor) -> Tensor:
+    """Mean of a few maps, for N windows: what :func:`mean_max` takes the maximum of.
 
     Args:
-        maps: one or more float32 [H, W], neither 0, added in the order given.
+        maps, windows: as :func:`mean_max` takes them.
 
     Returns:
-        float32 [H, W], contiguous.
+        float32 [N, H, W], contiguous; NaN for a window without a map.
 
     Raises:
-        TypeError: a map is not float32.
-        ValueError: no maps, or shapes or devices that differ.
+        TypeError, ValueError: as :func:`mean_max`.
     """
-    _check_maps(maps)
-    return torch.ops.aedmae.mean_map(maps)
+    _check_windows(maps, windows)
+    return torch.ops.aedmae.mean_map(maps, windows)
 
 
-def mean_map_reference(maps: Sequence[Tensor]) -> Tensor:
+def mean_map_reference(maps: Tensor, windows: Tensor) -> Tensor:
     """:func:`mean_map` in plain PyTorch: the executable specification."""
-    return _total(maps) / len(maps)
+    return _total(maps, windows) / (windows >= 0).sum(1)[:, None, None]
 
 
-def _total(maps: Sequence[Tensor]) -> Tensor:
-    total = maps[0]
-    for m in maps[1:]:
-        total = total + m
+def _total(maps: Tensor, windows: Tensor) -> Tensor:  # [N, H, W]
+    total = maps.new_zeros((len(windows), *maps.shape[1:]))
+    for index in windows.unbind(1):
+        some = maps.index_select(0, index.clamp(min=0))
+        total = total + torch.where((index >= 0)[:, None, None], some, 0)
     return total
 
 
-def _check_maps(maps: Sequence[Tensor]) -> None:
-    if not len(maps):
-        raise ValueError("maps: expected at least one, found none")
-    first = maps[0]
-    for m in maps:
-        if m.dtype != torch.float32:
-            raise TypeError(f"maps: expected float32, found {m.dtype}")
-        if m.ndim != 2 or not m.numel() or m.shape != first.shape or m.device != first.device:
-            found = ", ".join(f"{tuple(x.shape)} on {x.device}" for x in maps)
-            raise ValueError(f"maps: expected [H, W] with pixels, of one shape and on one device, found {found}")
+def _check_windows(maps: Tensor, windows: Tensor) -> None:
+    if maps.dtype != torch.float32:
+        raise TypeError(f"maps: expected float32, found {maps.dtype}")
+    if windows.dtype != torch.int64:
+        raise TypeError(f"windows: expected int64, found {windows.dtype}")
+    if maps.ndim != 3 or not maps.numel() or not maps.is_contiguous():
+        raise ValueError(f"maps: expected [M, H, W] with pixels, contiguous, found {tuple(maps.shape)}")
+    if windows.ndim != 2 or not windows.shape[1]:
+        raise ValueError(f"windows: expected [N, F], F from 1, found {tuple(windows.shape)}")
+    if windows.device != maps.device:
+        raise ValueError(f"windows: expected on {maps.device} as maps, found on {windows.device}")
 
 
-def _filter_cpu(image: Tensor, size: Sequence[int]) -> Tensor:
-    image = image if image.stride(1) == 1 else image.contiguous()
-    out = torch.empty_like(image, memory_format=torch.contiguous_format)
-    native.cpu().mean_filter(image.data_ptr(), image.stride(0), tuple(image.shape), tuple(size), out.data_ptr())
+def _filter_cpu(maps: Tensor, size: Sequence[int]) -> Tensor:
+    images = maps.reshape(-1, *maps.shape[-2:])
+    images = images if images.stride(2) == 1 else images.contiguous()
+    out = torch.empty_like(images, memory_format=torch.contiguous_format)
+    for image, to in zip(images, out, strict=True):
+        native.cpu().mean_filter(image.data_ptr(), image.stride(0), tuple(image.shape), tuple(size), to.data_ptr())
+    return out.view(maps.shape)
+
+
+def _max_cpu(maps: Tensor, windows: Tensor) -> Tensor:
+    out = maps.new_full((len(windows),), torch.nan)
+    for value, pointers in zip(out, _pointers(maps, windows), strict=True):
+        if pointers:
+            native.cpu().mean_max(pointers, maps[0].numel(), value.data_ptr())
     return out
 
 
-def _max_cpu(maps: Sequence[Tensor]) -> Tensor:
-    maps = [m.contiguous() for m in maps]
-    out = maps[0].new_empty(())
-    native.cpu().mean_max([m.data_ptr() for m in maps], maps[0].numel(), out.data_ptr())
+def _map_cpu(maps: Tensor, windows: Tensor) -> Tensor:
+    out = maps.new_full((len(windows), *maps.shape[1:]), torch.nan)
+    for mean, pointers in zip(out, _pointers(maps, windows), strict=True):
+        if pointers:
+            native.cpu().mean_map(pointers, mean.numel(), mean.data_ptr())
     return out
 
 
-def _map_cpu(maps: Sequence[Tensor]) -> Tensor:
-    maps = [m.contiguous() for m in maps]
-    out = torch.empty_like(maps[0])
-    native.cpu().mean_map([m.data_ptr() for m in maps], maps[0].numel(), out.data_ptr())
-    return out
+def _pointers(maps: Tensor, windows: Tensor) -> list[list[int]]:
+    first, step = maps.data_ptr(), maps.stride(0) * maps.itemsize
+    return [[first + index * step for index in window if index >= 0] for window in windows.tolist()]
 
 
 def _backends() -> dict[str, str]:
@@ -163,23 +180,23 @@ def _backends() -> dict[str, str]:
 
 
 register(
-    "mean_filter(Tensor image, int[2] size) -> Tensor",
+    "mean_filter(Tensor maps, int[2] size) -> Tensor",
     cpu=_filter_cpu,
     cuda=with_triton("mean_filter", mean_filter_reference, "smooth_max"),
-    fake=lambda image, size: torch.empty_like(image, memory_format=torch.contiguous_format),
+    fake=lambda maps, size: torch.empty_like(maps, memory_format=torch.contiguous_format),
     backends=_backends,
 )
 register(
-    "mean_max(Tensor[] maps) -> Tensor",
+    "mean_max(Tensor maps, Tensor windows) -> Tensor",
     cpu=_max_cpu,
     cuda=with_triton("mean_max", mean_max_reference, "smooth_max"),
-    fake=lambda maps: maps[0].new_empty(()),
+    fake=lambda maps, windows: maps.new_empty(len(windows)),
     backends=_backends,
 )
 register(
-    "mean_map(Tensor[] maps) -> Tensor",
+    "mean_map(Tensor maps, Tensor windows) -> Tensor",
     cpu=_map_cpu,
     cuda=with_triton("mean_map", mean_map_reference, "smooth_max"),
-    fake=lambda maps: torch.empty_like(maps[0], memory_format=torch.contiguous_format),
+    fake=lambda maps, windows: maps.new_empty((len(windows), *maps.shape[1:])),
     backends=_backends,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from aedmae_fast.config import CHANNELS, WINDOW, ModelConfig
-from aedmae_fast.engine.ring import Window
 from aedmae_fast.model.masks import mask_bank
 
 Step = Callable[[slice], Any]  # computes the frames of one slice of the inputs
@@ -28,11 +27,12 @@ class Inputs:
     numbers: Tensor  # int64 [N], of the frames in their clip
 
     @classmethod
-    def of(cls, config: ModelConfig, windows: Sequence[Window], count: int) -> Inputs:
-        """``count`` windows, taken from ``windows`` over and over."""
-        chosen = [windows[i % len(windows)] for i in range(count)]
-        frames = torch.stack([torch.stack(w.frames) for w in chosen])
-        return cls(config, frames, torch.tensor([w.frame for w in chosen], device=frames.device))
+    def of(cls, config: ModelConfig, frames: Tensor, count: int) -> Inputs:
+        """``count`` windows of a clip, uint8 [T, H, W, 3], taken over and over."""
+        t = torch.arange(count, device=frames.device) % len(frames)
+        near = t[:, None] + torch.tensor(WINDOW, device=frames.device)  # [N, 3]
+        near = torch.where((near >= 0) & (near < len(frames)), near, t[:, None])
+        return cls(config, frames[near], t)
 
     @property
     def device(self) -> torch.device:

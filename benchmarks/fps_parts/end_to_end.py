@@ -1,8 +1,8 @@
 """Decoding alone, the model alone, and both end to end on the same clips: which of the two is the ceiling?
 
 "decode" is what the engine's feed delivers: demuxing, decoding, colour and resizing to the model's input. "model" is
-the engine's runner on windows that lie in memory: teacher, student, class head, pixel maps and their reduction. "end to
-end" is ``Scorer.score_many``: files in, final scores out.
+the engine's runner on frames that lie in memory: teacher, student, class head, pixel maps, their filter in space and
+time and its maxima. "end to end" is ``Scorer.score_many``: files in, final scores out.
 """
 
 from __future__ import annotations
@@ -15,23 +15,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from aedmae_fast import Scorer
 from aedmae_fast.engine.feed import Block, Feed
+from aedmae_fast.engine.postprocess import RawScore
 from aedmae_fast.engine.ring import FrameRing, Window
-from aedmae_fast.engine.runner import FrameTerms
+from aedmae_fast.engine.runner import Batch, Computed
 from aedmae_fast.video import open_video
 
 
 def measure(scorer: Scorer, clips: list[Path], rounds: int) -> dict[str, list[float]]:
     """Frames per second of each part, one value a round, in which each has its turn."""
-    windows = windows_of(scorer, clips[0])
-    count = len(windows) * len(clips)
+    clip = frames_of(scorer, clips[0])
+    count = len(clip) * len(clips)
     parts: dict[str, Callable[[], int]] = {
         "decode": lambda: sum(len(block.frames) for block in _blocks(scorer, clips)),
-        "model": lambda: _run_model(scorer, windows, count),
+        "model": lambda: _run_model(scorer, clip, count),
         "end_to_end": lambda: sum(result.frames for result in scorer.score_many(clips)),
     }
-    _run_model(scorer, windows, len(windows))  # warm-up
+    _run_model(scorer, clip, len(clip))  # warm-up
     rates: dict[str, list[float]] = {name: [] for name in parts}
     for i in range(rounds):
         for name, part in parts.items():
@@ -58,11 +62,9 @@ def summarise(rates: dict[str, list[float]]) -> dict[str, Any]:
     }
 
 
-def windows_of(scorer: Scorer, clip: Path) -> list[Window]:
-    """A clip's windows, on the scorer's device."""
-    ring, device = FrameRing(), scorer.choices["device"].value
-    windows = [w for block in _blocks(scorer, [clip]) for w in ring.push(block.frames.to(device))]
-    return windows + list(ring.finish())
+def frames_of(scorer: Scorer, clip: Path) -> Tensor:
+    """A clip's frames as the engine's feed delivers them, uint8 [T, H, W, 3] on the scorer's device."""
+    return torch.cat([block.frames for block in _blocks(scorer, [clip])]).to(scorer.runner.device)
 
 
 def _blocks(scorer: Scorer, clips: list[Path]) -> Iterator[Block]:
@@ -71,15 +73,28 @@ def _blocks(scorer: Scorer, clips: list[Path]) -> Iterator[Block]:
     return (event for event in feed if isinstance(event, Block))
 
 
-def _run_model(scorer: Scorer, windows: list[Window], count: int) -> int:
-    """Compute ``count`` frames, one batch ahead of the one that is waited for, as the engine does."""
-    batch, submitted, done = int(scorer.choices["batch size"].value), 0, 0
-    in_flight: deque[Callable[[], list[FrameTerms]]] = deque()
-    while done < count:
-        while submitted < count and len(in_flight) < 2:
-            start = submitted % len(windows)
-            chunk = windows[start : start + min(batch, count - submitted)]
-            in_flight.append(scorer.runner.submit(chunk))
-            submitted += len(chunk)
-        done += len(in_flight.popleft()())  # waits, since terms are numbers on the host
+def _run_model(scorer: Scorer, frames: Tensor, count: int) -> int:
+    """Compute ``count`` frames of a clip that lies in memory, over and over, one batch ahead of the one waited for."""
+    batch, reach = int(scorer.choices["batch size"].value), scorer.preset.map_filter[0] // 2
+    session = scorer.runner.session(len(frames), 2 * batch + 2 * reach)
+    ring, raw = FrameRing(session.frames), RawScore(scorer.preset, session.maps)
+    windows = [*ring.push(frames), *ring.finish()]
+    in_flight: deque[tuple[list[Window], Callable[[], Computed]]] = deque()
+    submitted = done = 0
+    try:
+        while done < count:
+            while submitted < count and len(in_flight) < 2:
+                numbers = range(submitted, min(submitted + batch, count))
+                chunk = [windows[i % len(windows)]._replace(frame=i) for i in numbers]
+                launched = [raw.launch(i) for i in numbers]
+                due = [window for _, complete in launched for window in complete]
+                in_flight.append((due, session.submit(Batch(chunk, [place for place, _ in launched], due))))
+                submitted += len(chunk)
+            due, wait = in_flight.popleft()
+            computed = wait()
+            for window, maximum in zip(due, computed.maxima, strict=True):
+                raw.of_maps(window, maximum, None)
+            done += len(computed.terms)
+    finally:
+        session.close()
     return done

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 
 from aedmae_fast import load_model
-from aedmae_fast.config import PRESETS, WINDOW
-from aedmae_fast.engine.ring import Window
+from aedmae_fast.config import PRESETS
 
 from .contender import Inputs, Way
 from .torch_contenders import Ours
@@ -62,7 +61,7 @@ def _work(checkpoint: str, preset: str, precision: str, threads: int, seconds: f
     model = load_model(checkpoint)
     c = model.config
     frame = torch.randint(0, 256, (c.height, c.width, 3), dtype=torch.uint8)
-    inputs = Inputs.of(c, [Window(0, (frame,) * len(WINDOW))], FRAMES)
+    inputs = Inputs.of(c, frame[None], FRAMES)
     ours = Ours(model, inputs, precision, PRESETS[preset]).contender(Way(1, threads, apart=True))
     ours.rate(2 * threads, inputs.device)  # warm-up
     _barrier.wait()

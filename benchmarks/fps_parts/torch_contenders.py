@@ -97,7 +97,7 @@ class Ours:
         maps, means = discrepancy_map(
             states.teacher, states.student, *m.heads, middle, m.config.patch, p.error, weights
         )
-        maps = torch.stack([mean_filter(one, p.map_filter[1:]) for one in maps])
+        maps = mean_filter(maps, p.map_filter[1:])
         return (maps, means) if states.class_logit is None else (maps, means, states.class_logit)
 
     @torch.inference_mode()

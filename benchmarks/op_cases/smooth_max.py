@@ -1,4 +1,4 @@
-"""The parts of smooth_max that a stream calls once a frame, for a filter of 9x9x9, against OpenCV's box filter."""
+"""The parts of smooth_max, of one frame, for a filter of 9x9x9, against OpenCV's box filter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ EXTENT = 9
 
 def cases(device: str) -> Iterator[Case]:
     for name, (height, width, _) in SIZES.items():
-        maps = list(torch.rand(EXTENT, height, width, generator=torch.Generator().manual_seed(0)).to(device))
+        maps = torch.rand(EXTENT, height, width, generator=torch.Generator().manual_seed(0)).to(device)
+        window = torch.arange(EXTENT, device=device)[None]
         plane, size = 4 * height * width, (EXTENT, EXTENT)
         case = f"{name} {height}x{width}"
         filtered = torch_baselines(mean_filter_reference, maps[0], size)
@@ -27,17 +28,17 @@ def cases(device: str) -> Iterator[Case]:
         yield Case(
             "mean_max",
             f"{case} x {EXTENT}",
-            lambda m=maps: mean_max(m),
+            lambda m=maps, w=window: mean_max(m, w),
             EXTENT * plane,
-            torch_baselines(mean_max_reference, maps),
+            torch_baselines(mean_max_reference, maps, window),
             atol=1e-6,
         )
         yield Case(
             "mean_map",
             f"{case} x {EXTENT}",
-            lambda m=maps: mean_map(m),
+            lambda m=maps, w=window: mean_map(m, w),
             (EXTENT + 1) * plane,
-            torch_baselines(mean_map_reference, maps),
+            torch_baselines(mean_map_reference, maps, window),
             atol=1e-6,
         )
 

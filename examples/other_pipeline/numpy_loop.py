@@ -9,7 +9,6 @@ nothing changes.
 from __future__ import annotations
 
 import sys
-from collections import deque
 
 import av
 import numpy as np
@@ -20,7 +19,7 @@ HEIGHT, WIDTH = 160, 320
 
 
 def main(path: str) -> None:
-    recent: deque[np.ndarray] = deque(maxlen=9)  # maps of the last frames, each filtered in space
+    recent = np.zeros((9, HEIGHT, WIDTH), np.float32)  # maps of the last frames, each filtered in space
     before = None
     with av.open(path) as video:
         for t, frame in enumerate(video.decode(video=0)):
@@ -28,8 +27,9 @@ def main(path: str) -> None:
             small = ops.frame_prep([bgr], HEIGHT, WIDTH)
             pair = np.concatenate([small if before is None else before, small])
             change = ops.motion_gradient(pair, kind="paper")[1].astype(np.float32).mean(axis=-1)  # [HEIGHT, WIDTH]
-            recent.append(ops.mean_filter(change, (9, 9)))
-            print(f"{t} {float(ops.mean_max(list(recent))):.6f}")
+            recent[t % 9] = ops.mean_filter(change, (9, 9))
+            window = np.array([[i % 9 for i in range(max(t - 8, 0), t + 1)]])  # oldest first
+            print(f"{t} {float(ops.mean_max(recent, window)[0]):.6f}")
             before = small
 
 

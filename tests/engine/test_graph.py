@@ -194,24 +194,27 @@ def test_nothing_to_capture_is_an_error() -> None:
         GraphRunner(add_rows, [table], batched, [4, 0])
 
 
-# The engine's step, from the windows' frames to the terms of the score
+# The engine's step, from rows of frames to the terms of the score and rows of maps
 
 
 def check_step(model: AedMae, capture: Callable[[torch.device], Capture], device: str, preset: str) -> None:
     """Captured equals eager, bit for bit, in every bucket."""
     c, masks = model.config, mask_bank(model.config).to(device)
     step = Runner(model, PRESETS[preset], device, "fp32", 1).step
-    batched = [torch.zeros(1, 3, c.height, c.width, 3, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)]
-    runner = GraphRunner(step, [masks], batched, BUCKETS, capture=capture)
+    frames = torch.randint(0, 256, (RING, c.height, c.width, 3), dtype=torch.uint8, device=device)
+    maps = torch.full((RING, c.height, c.width), torch.nan, device=device)
+    batched = [torch.zeros(1, 3, dtype=torch.int64), *torch.zeros(2, 1, dtype=torch.int64)]
+    runner = GraphRunner(step, [masks, frames, maps], batched, BUCKETS, capture=capture)
     assert runner.mode.startswith("graphs for"), runner.mode
-    for count in (8, 5, 2, 8):
-        inputs = [torch.randint(0, 256, (count, *batched[0].shape[1:]), dtype=torch.uint8)]
-        inputs.append(torch.randint(c.mask_count, (count,)))
-        found = [t.clone() for t in runner(*inputs)]
-        expected = step(masks, *(t.to(device) for t in inputs))
-        assert all(torch.equal(f, e) for f, e in zip(found, expected, strict=True))
-        padded = runner(*(t[: count - 1] for t in inputs))
-        assert all(torch.equal(p, f[: count - 1]) for p, f in zip(padded, found, strict=True))
+    for count in (8, 5, 2, 8, 7):
+        frames.copy_(torch.randint(0, 256, frames.shape, dtype=torch.uint8))  # as the ring is filled
+        windows, numbers = torch.randint(RING, (count, 3)), torch.randint(c.mask_count, (count,))
+        places = torch.randperm(RING)[:count]
+        expected_maps = maps.clone()
+        (expected,) = step(masks, frames, expected_maps, *(t.to(device) for t in (windows, numbers, places)))
+        (found,) = runner(windows, numbers, places)
+        assert torch.equal(found, expected)
+        torch.testing.assert_close(maps, expected_maps, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("preset", ["paper", "release-avenue"])

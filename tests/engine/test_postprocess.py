@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from scipy import ndimage, stats
 
 from aedmae_fast.config import PRESETS, Gaussian, ScoringPreset
 from aedmae_fast.engine.postprocess import RawScore, fill_gaps, final_score, min_max, smooth
+from aedmae_fast.engine.resident import Resident
 from aedmae_fast.engine.runner import FrameTerms
-from aedmae_fast.ops import mean_filter, smooth_max
+from aedmae_fast.ops import mean_filter, mean_map, mean_max, smooth_max
 
 
 @pytest.mark.parametrize("preset", ["release-avenue", "release-shanghaitech"])
@@ -64,11 +66,22 @@ def test_fill_gaps() -> None:
     assert np.isnan(fill_gaps(np.array([], dtype=np.int64), np.array([]), 2)).all()
 
 
-def raw_scores(preset: ScoringPreset, frames: list[int], maps: torch.Tensor) -> dict[int, float]:
-    stream, found = RawScore(preset), {}
-    for frame, m in zip(frames, maps, strict=True):
-        found.update(stream.push(frame, FrameTerms(0, 0, 0, 0, mean_filter(m, preset.map_filter[1:]))))
-    found.update(stream.finish())
+def raw_scores(preset: ScoringPreset, frames: list[int], maps: torch.Tensor, **how: Any) -> dict[int, float]:
+    """As a loop does: the maps of a few frames at a time, then what is due."""
+    resident = Resident(tuple(maps.shape[1:]), torch.float32, torch.device("cpu"))
+    rows = resident.lend(preset.map_filter[0] - 1 + 4)
+    stream, found = RawScore(preset, rows, **how), {}
+    for start in range(0, len(frames), 4):
+        due = []
+        for frame, m in zip(frames[start : start + 4], maps[start : start + 4], strict=True):
+            row, complete = stream.launch(frame)
+            resident.tensor[row] = mean_filter(m, preset.map_filter[1:])
+            due += complete
+        due += stream.finish() if start + 4 >= len(frames) else []
+        for window in due:
+            of_window = resident.tensor, torch.tensor([window.rows])
+            found[window.frame] = stream.of_maps(window, mean_max(*of_window).item(), mean_map(*of_window)[0])
+    assert rows.free == preset.map_filter[0] - 1 + 4
     return found
 
 
@@ -77,8 +90,7 @@ def test_raw_score_streams_the_3d_filter(count: int) -> None:
     maps = torch.rand(count, 12, 16)
     found = raw_scores(PRESETS["paper"], list(range(count)), maps)
     assert list(found) == list(range(count))
-    expected = smooth_max(maps, PRESETS["paper"].map_filter)
-    np.testing.assert_allclose(list(found.values()), expected, rtol=1e-6)
+    assert list(found.values()) == smooth_max(maps, PRESETS["paper"].map_filter).tolist()
 
 
 @pytest.mark.parametrize("stride", [2, 3, 5, 9])
@@ -92,25 +104,26 @@ def test_raw_score_with_a_stride_uses_the_scored_frames_in_reach(stride: int) ->
 
 
 def test_raw_score_is_due_as_soon_as_its_neighbours_are_known() -> None:
-    stream = RawScore(PRESETS["paper"])
-    due = [[f for f, _ in stream.push(t, FrameTerms(0, 0, 0, 0, torch.zeros(9, 9)))] for t in range(6)]
-    assert due == [[], [], [], [], [0], [1]]
+    rows = Resident((9, 9), torch.float32, torch.device("cpu")).lend(9)
+    stream = RawScore(PRESETS["paper"], rows)
+    assert [[w.frame for w in stream.launch(t)[1]] for t in range(6)] == [[], [], [], [], [0], [1]]
 
 
 def test_the_raw_score_is_the_maximum_of_the_map_handed_out() -> None:
-    maps, handed = torch.rand(20, 12, 16), {}
-    stream, raw = RawScore(PRESETS["paper"], handed.__setitem__), {}
-    for frame, m in enumerate(maps):
-        raw.update(stream.push(frame, FrameTerms(0, 0, 0, 0, mean_filter(m, PRESETS["paper"].map_filter[1:]))))
-    raw.update(stream.finish())
+    handed: dict[int, torch.Tensor] = {}
+    raw = raw_scores(PRESETS["paper"], list(range(20)), torch.rand(20, 12, 16), on_map=handed.__setitem__)
     assert list(handed) == list(range(20))
-    assert [float(m.max()) for m in handed.values()] == pytest.approx(list(raw.values()), rel=1e-6)
+    assert [float(m.max()) for m in handed.values()] == list(raw.values())
 
 
 def test_mean_pooling_weighs_the_terms() -> None:
-    terms = FrameTerms(colour=1.5, abnormal=0.5, gap=3.0, class_prob=float("nan"), map=None)
-    assert list(RawScore(PRESETS["release-avenue"]).push(0, terms)) == [(0, 5.0)]
-    assert list(RawScore(PRESETS["release-shanghaitech"]).push(0, terms)) == [(0, 2.0)]
+    terms = FrameTerms(colour=1.5, abnormal=0.5, gap=3.0, class_prob=float("nan"))
+    none = Resident((9, 9), torch.float32, torch.device("cpu")).lend(0)
+    for preset, expected in (("release-avenue", 5.0), ("release-shanghaitech", 2.0)):
+        stream = RawScore(PRESETS[preset], none)
+        assert stream.launch(0) == (0, [])
+        assert list(stream.of_terms(terms)) == [expected]
+        assert stream.finish() == []
 
 
 def test_presets_that_make_no_sense_are_refused() -> None:

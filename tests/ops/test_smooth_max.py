@@ -61,10 +61,11 @@ def test_mean_filter(isa: str, shape: tuple[int, int], size: tuple[int, int]) ->
     shape=st.tuples(st.integers(1, 40), st.integers(1, 70)), size=st.tuples(EXTENTS, EXTENTS), count=st.integers(1, 9)
 )
 def test_any_shape(isa: str, shape: tuple[int, int], size: tuple[int, int], count: int) -> None:
-    maps = list(torch.rand(count, *shape))
-    assert rmse_ratio(mean_filter(maps[0], size), mean_filter_reference(maps[0].double(), size)) < FP32
-    assert torch.equal(mean_map(maps), mean_map_reference(maps))
-    assert torch.equal(mean_max(maps), mean_max_reference(maps))
+    maps = torch.rand(count, *shape)
+    windows = torch.randint(-1, count, (3, 5))
+    assert rmse_ratio(mean_filter(maps, size), mean_filter_reference(maps.double(), size)) < FP32
+    for op, reference in ((mean_map, mean_map_reference), (mean_max, mean_max_reference)):
+        torch.testing.assert_close(op(maps, windows), reference(maps, windows), rtol=0, atol=0, equal_nan=True)
 
 
 def test_every_isa_gives_the_same_bits() -> None:
@@ -77,12 +78,12 @@ def test_every_isa_gives_the_same_bits() -> None:
     assert all(torch.equal(found[0], other) for other in found)
 
 
-def test_rows_and_maps_may_be_strided(isa: str) -> None:
+def test_rows_may_be_strided(isa: str) -> None:
     image = torch.randn(40, 60)
     for view in (image[::3, 2:40], image.mT, image[:, ::2], image[:1].expand(7, -1)):
         assert torch.equal(mean_filter(view, (3, 5)), mean_filter(view.contiguous(), (3, 5)))
-        assert torch.equal(mean_map([view, view]), view)
-        assert mean_max([view, view]) == view.amax()
+        both = torch.stack([view, view]).mT.contiguous().mT  # columns contiguous, not rows
+        assert torch.equal(mean_filter(both, (3, 5))[1], mean_filter(view, (3, 5)))
 
 
 def test_a_pixel_that_is_not_finite_stays_in_its_windows(isa: str) -> None:
@@ -97,59 +98,84 @@ def test_a_pixel_that_is_not_finite_stays_in_its_windows(isa: str) -> None:
 
 @pytest.mark.parametrize("at", [0, 5, 36, -1])
 def test_a_maximum_with_a_nan_is_nan(isa: str, at: int) -> None:
-    maps = [torch.rand(1, 37) for _ in range(3)]
-    maps[1][0, at] = torch.nan
-    assert mean_max(maps).isnan()
-    assert mean_map(maps).isnan().sum() == 1
+    maps, windows = torch.rand(3, 1, 37), torch.tensor([[0, 1, 2], [0, 2, -1]])
+    maps[1, 0, at] = torch.nan
+    assert mean_max(maps, windows).isnan().tolist() == [True, False]
+    assert mean_map(maps, windows).isnan().sum((1, 2)).tolist() == [1, 0]
 
 
 def test_extremes_of_the_maximum(isa: str) -> None:
     for value in (-torch.inf, torch.inf, -3.0, 0.0):
         for width in (1, 16, 19):
-            assert mean_max([torch.full((1, width), value)]) == value
+            assert mean_max(torch.full((1, 1, width), value), torch.tensor([[0]])) == value
+
+
+def test_batches(isa: str) -> None:
+    """Each map and each window by itself; whatever comes with it, and in the order in which its maps are given."""
+    maps = torch.rand(5, 11, 19)
+    stacked = torch.stack([mean_filter(m, (3, 5)) for m in maps])
+    assert torch.equal(mean_filter(maps, (3, 5)), stacked)
+    assert torch.equal(mean_filter(maps.view(1, 5, 11, 19), (3, 5))[0], stacked)
+    windows = torch.tensor([[4, -1, 0, 2], [1, 1, 1, -1], [-1, -1, -1, 3]])
+    by_hand = torch.stack([(maps[4] + maps[0] + maps[2]) / 3, (maps[1] + maps[1] + maps[1]) / 3, maps[3]])
+    assert torch.equal(mean_map(maps, windows), by_hand)
+    assert torch.equal(mean_max(maps, windows), by_hand.amax((1, 2)))
+
+
+def test_nothing_and_windows_without_a_map(isa: str) -> None:
+    maps, nothing = torch.rand(2, 3, 4), torch.empty(0, 2, dtype=torch.int64)
+    assert mean_filter(maps[:0], (3, 3)).shape == (0, 3, 4)
+    assert mean_max(maps, nothing).shape == (0,)
+    assert mean_map(maps, nothing).shape == (0, 3, 4)
+    windows = torch.tensor([[-1, -1], [-1, 0]])
+    assert mean_max(maps, windows).isnan().tolist() == [True, False]
+    assert mean_map(maps, windows)[0].isnan().all()
 
 
 # The operators
 
 
 def test_opcheck() -> None:
-    maps = [torch.rand(7, 9) for _ in range(3)]
-    torch.library.opcheck(torch.ops.aedmae.mean_filter.default, (maps[0].mT, (3, 5)))
-    torch.library.opcheck(torch.ops.aedmae.mean_max.default, (maps,))
-    torch.library.opcheck(torch.ops.aedmae.mean_map.default, (maps,))
+    maps, windows = torch.rand(3, 7, 9), torch.tensor([[0, 1], [2, -1]])
+    torch.library.opcheck(torch.ops.aedmae.mean_filter.default, (maps.mT, (3, 5)))
+    torch.library.opcheck(torch.ops.aedmae.mean_max.default, (maps, windows))
+    torch.library.opcheck(torch.ops.aedmae.mean_map.default, (maps, windows))
 
 
 def test_torch_compile_takes_them_whole() -> None:
-    def both(maps: list[torch.Tensor]) -> torch.Tensor:
-        smooth = [mean_filter(m, (3, 3)) for m in maps]
-        return mean_max(smooth) + mean_map(smooth)
+    def both(maps: torch.Tensor, windows: torch.Tensor) -> torch.Tensor:
+        smooth = mean_filter(maps, (3, 3))
+        return mean_max(smooth, windows)[:, None, None] + mean_map(smooth, windows)
 
-    maps = [torch.rand(7, 9) for _ in range(3)]
-    torch.testing.assert_close(torch.compile(both, fullgraph=True, backend="aot_eager")(maps), both(maps))
+    arguments = torch.rand(3, 7, 9), torch.tensor([[0, 1], [2, -1]])
+    torch.testing.assert_close(torch.compile(both, fullgraph=True, backend="aot_eager")(*arguments), both(*arguments))
 
 
 def test_errors_name_the_argument() -> None:
-    image = torch.zeros(4, 4)
+    maps, windows = torch.zeros(2, 4, 4), torch.zeros(1, 2, dtype=torch.int64)
     assert smooth_max(torch.zeros(0, 4, 4), (9, 9, 9)).shape == (0,)
     with pytest.raises(ValueError, match="size: expected three odd numbers"):
-        smooth_max(torch.zeros(1, 4, 4), (2, 1, 1))
+        smooth_max(maps, (2, 1, 1))
     with pytest.raises(ValueError, match=r"maps: expected \[T, H, W\]"):
-        smooth_max(image, (1, 1, 1))
-    with pytest.raises(TypeError, match=r"image: expected float32, found torch\.float64"):
-        mean_filter(image.double(), (3, 3))
-    for wrong in (image[None], image[:0]):
-        with pytest.raises(ValueError, match=r"image: expected \[H, W\] with pixels, found"):
+        smooth_max(maps[0], (1, 1, 1))
+    with pytest.raises(TypeError, match=r"maps: expected float32, found torch\.float64"):
+        mean_filter(maps.double(), (3, 3))
+    for wrong in (maps[0, 0], maps[:, :0]):
+        with pytest.raises(ValueError, match=r"maps: expected \[\.\.\., H, W\] with pixels, found"):
             mean_filter(wrong, (3, 3))
     for size in ((3,), (3, 4), (-1, 3)):
         with pytest.raises(ValueError, match="size: expected two odd numbers"):
-            mean_filter(image, size)  # type: ignore[arg-type]
+            mean_filter(maps, size)  # type: ignore[arg-type]
     for op in (mean_max, mean_map):
-        with pytest.raises(ValueError, match="maps: expected at least one, found none"):
-            op([])
         with pytest.raises(TypeError, match=r"maps: expected float32, found torch\.int64"):
-            op([image, image.long()])
-        for wrong in ([image, image[:2]], [image[:0]], [image[0]], [image, image.to("meta")]):
-            with pytest.raises(
-                ValueError, match=r"maps: expected \[H, W\] with pixels, of one shape and on one device"
-            ):
-                op(wrong)
+            op(maps.long(), windows)
+        with pytest.raises(TypeError, match=r"windows: expected int64, found torch\.int32"):
+            op(maps, windows.int())
+        for wrong in (maps[0], maps[:0], maps[:, ::2]):
+            with pytest.raises(ValueError, match=r"maps: expected \[M, H, W\] with pixels, contiguous, found"):
+                op(wrong, windows)
+        for wrong in (windows[0], windows[:, :0]):
+            with pytest.raises(ValueError, match=r"windows: expected \[N, F\], F from 1, found"):
+                op(maps, wrong)
+        with pytest.raises(ValueError, match="windows: expected on cpu as maps, found on meta"):
+            op(maps, windows.to("meta"))

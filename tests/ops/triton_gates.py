@@ -37,7 +37,7 @@ from aedmae_fast.ops.triton.linear import linear
 from aedmae_fast.ops.triton.mlp import mlp
 from aedmae_fast.ops.triton.motion_weights import motion_weights
 from aedmae_fast.ops.triton.patch_embed import patch_embed
-from aedmae_fast.ops.triton.smooth_max import mean_max, smooth_max
+from aedmae_fast.ops.triton.smooth_max import mean_filter, mean_max
 
 TABLE = Path(__file__).with_suffix(".csv")
 BATCH = 32
@@ -186,9 +186,9 @@ def calls(config: ModelConfig, dtype: torch.dtype) -> Iterator[tuple[str, str, C
         lambda: discrepancy_map(states, states, *head, *head, frames, d, "L2", (0.4, 0.4, 0.3)),
     )
     yield "motion_weights", "", lambda: motion_weights(frames, d)
-    maps = new(9, config.height, config.width, of=torch.float32)
-    yield "smooth_max", "", lambda: smooth_max(maps, (9, 9, 9))
-    yield "mean_max", "of 9", lambda: mean_max(list(maps))
+    maps, in_time = new(BATCH, config.height, config.width, of=torch.float32), new(BATCH, 9, of=torch.int64)
+    yield "mean_filter", "", lambda: mean_filter(maps, (9, 9))
+    yield "mean_max", "", lambda: mean_max(maps, in_time)
 
 
 def compile_all(wanted: Callable[[str, str, str, int], bool]) -> Iterator[Code]:

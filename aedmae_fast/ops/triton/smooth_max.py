@@ -1,4 +1,4 @@
-"""smooth_max in Triton, for all maps of a batch at once, and its parts mean_filter, mean_map and mean_max.
+"""The parts of smooth_max in Triton: mean_filter, mean_map and mean_max, each for all frames of a batch at once.
 
 Counted per frame of H W pixels: the spatial filter reads and writes 4 H W bytes each (320 x 640: 1.6 MB, 0.49 us of an
 H100 at 3.35 TB/s); the mean over a window of F maps reads 4 F H W, all but one map of it for the second time and, where
@@ -19,42 +19,22 @@ from torch import Tensor
 
 from aedmae_fast.ops.triton.launch import launch, power_of_2
 
-__all__ = ["mean_filter", "mean_map", "mean_max", "smooth_max"]
+__all__ = ["mean_filter", "mean_map", "mean_max"]
 
 BLOCK_ROWS = 2
 BLOCK_PIXELS = 1024
 
 
-def smooth_max(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """:func:`aedmae_fast.ops.smooth_max` of [T, H, W] on any one device."""
-    t, h, w = maps.shape
-    smooth = mean_filter(maps, size[1:])
-    blocks = triton.cdiv(h * w, BLOCK_PIXELS)
-    parts, out = maps.new_empty((t, blocks)), maps.new_empty(t)
-    launch(
-        _window_kernel,
-        t * blocks,
-        *(smooth, parts, t),
-        REACH=size[0] // 2,
-        PIXELS=h * w,
-        BLOCKS=blocks,
-        BLOCK=BLOCK_PIXELS,
-        num_warps=4,
-    )
-    launch(_max_kernel, t, parts, out, COUNT=blocks, BLOCK=power_of_2(blocks), num_warps=4)
-    return out
-
-
-def mean_filter(image: Tensor, size: Sequence[int]) -> Tensor:
-    """:func:`aedmae_fast.ops.mean_filter` of [..., H, W] on any one device: each image of its own."""
-    image = image.contiguous()
-    h, w = image.shape[-2:]
-    out = torch.empty_like(image)
+def mean_filter(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """:func:`aedmae_fast.ops.mean_filter` on any one device."""
+    maps = maps.contiguous()
+    h, w = maps.shape[-2:]
+    out = torch.empty_like(maps)
     tiles = triton.cdiv(h, BLOCK_ROWS)
     launch(
         _filter_kernel,
-        image.shape[:-2].numel() * tiles,
-        *(image, out),
+        maps.shape[:-2].numel() * tiles,
+        *(maps, out),
         H=h,
         W=w,
         TILES=tiles,
@@ -67,26 +47,37 @@ def mean_filter(image: Tensor, size: Sequence[int]) -> Tensor:
     return out
 
 
-def mean_map(maps: Sequence[Tensor]) -> Tensor:
+def mean_map(maps: Tensor, windows: Tensor) -> Tensor:
     """:func:`aedmae_fast.ops.mean_map` of tensors on one device."""
-    maps = tuple(m.contiguous() for m in maps)
-    out = torch.empty_like(maps[0])
-    pixels = out.numel()
-    programs = triton.cdiv(pixels, BLOCK_PIXELS)
-    launch(_mean_kernel, programs, out, maps, PIXELS=pixels, BLOCK=BLOCK_PIXELS, MAXIMUM=False, num_warps=4)
+    out = maps.new_empty((len(windows), *maps.shape[1:]))
+    _launch_windows(maps, windows, out, maximum=False)
     return out
 
 
-def mean_max(maps: Sequence[Tensor]) -> Tensor:
+def mean_max(maps: Tensor, windows: Tensor) -> Tensor:
     """:func:`aedmae_fast.ops.mean_max` of tensors on one device."""
-    maps = tuple(m.contiguous() for m in maps)
-    out = maps[0].new_empty(())
-    pixels = maps[0].numel()
-    programs = triton.cdiv(pixels, BLOCK_PIXELS)
-    parts = maps[0].new_empty(programs)
-    launch(_mean_kernel, programs, parts, maps, PIXELS=pixels, BLOCK=BLOCK_PIXELS, MAXIMUM=True, num_warps=4)
-    launch(_max_kernel, 1, parts, out, COUNT=programs, BLOCK=power_of_2(programs), num_warps=4)
+    blocks = triton.cdiv(maps.shape[1:].numel(), BLOCK_PIXELS)
+    parts, out = maps.new_empty((len(windows), blocks)), maps.new_empty(len(windows))
+    _launch_windows(maps, windows, parts, maximum=True)
+    launch(_max_kernel, len(windows), parts, out, COUNT=blocks, BLOCK=power_of_2(blocks), num_warps=4)
     return out
+
+
+def _launch_windows(maps: Tensor, windows: Tensor, out: Tensor, maximum: bool) -> None:
+    pixels = maps.shape[1:].numel()
+    blocks = triton.cdiv(pixels, BLOCK_PIXELS)
+    launch(
+        _window_kernel,
+        len(windows) * blocks,
+        *(maps, windows.contiguous(), out, len(windows)),
+        EXTENT=windows.shape[1],
+        EXTENT_BLOCK=power_of_2(windows.shape[1]),
+        PIXELS=pixels,
+        BLOCKS=blocks,
+        BLOCK=BLOCK_PIXELS,
+        MAXIMUM=maximum,
+        num_warps=4,
+    )
 
 
 @triton.jit
@@ -124,45 +115,33 @@ def _filter_kernel(
 
 
 @triton.jit
-def _mean_kernel(
-    out,  # float32 [PIXELS]: the mean; or [programs]: each program's maximum
-    maps,  # tuple of float32 [PIXELS]
-    PIXELS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    MAXIMUM: tl.constexpr,
-):
-    pixels = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    mask = pixels < PIXELS
-    total = tl.load(maps[0] + pixels, mask=mask, other=0.0)
-    for i in tl.static_range(1, len(maps)):
-        total += tl.load(maps[i] + pixels, mask=mask, other=0.0)
-    if MAXIMUM:
-        tl.store(out + tl.program_id(0), _max(tl.where(mask, total, float("-inf"))) / len(maps))
-    else:
-        tl.store(out + pixels, total / len(maps), mask=mask)
-
-
-@triton.jit
 def _window_kernel(
-    maps,  # float32 [T, PIXELS]
-    parts,  # float32 [T, BLOCKS]: the greatest mean over its window of a frame's block of pixels
-    count,  # T
-    REACH: tl.constexpr,  # frames of the window before and after its own
+    maps,  # float32 [M, PIXELS]
+    windows,  # int64 [N, EXTENT]: maps, -1 for none
+    out,  # float32 [N, PIXELS]: the means; or [N, BLOCKS]: the greatest of each block of them
+    count,  # N
+    EXTENT: tl.constexpr,
+    EXTENT_BLOCK: tl.constexpr,
     PIXELS: tl.constexpr,
     BLOCKS: tl.constexpr,
     BLOCK: tl.constexpr,
+    MAXIMUM: tl.constexpr,
 ):
-    t = tl.program_id(0) % count  # programs that share maps run side by side
+    n = (tl.program_id(0) % count).to(tl.int64)  # programs that share maps run side by side
     block = tl.program_id(0) // count
     pixels = block * BLOCK + tl.arange(0, BLOCK)
     mask = pixels < PIXELS
     total = tl.zeros([BLOCK], tl.float32)
-    for step in tl.static_range(-REACH, REACH + 1):
-        exists = (t + step >= 0) & (t + step < count)
-        total += tl.load(maps + (t + step).to(tl.int64) * PIXELS + pixels, mask=mask & exists, other=0.0)
-    frames = tl.minimum(t + REACH, count - 1) - tl.maximum(t - REACH, 0) + 1
-    greatest = _max(tl.where(mask, total, float("-inf"))) / frames.to(tl.float32)
-    tl.store(parts + t.to(tl.int64) * BLOCKS + block, greatest)
+    for i in tl.static_range(EXTENT):
+        index = tl.load(windows + n * EXTENT + i)
+        total += tl.load(maps + index * PIXELS + pixels, mask=mask & (index >= 0), other=0.0)
+    places = tl.arange(0, EXTENT_BLOCK)
+    every = tl.load(windows + n * EXTENT + places, mask=places < EXTENT, other=-1)
+    mean = total / tl.sum((every >= 0).to(tl.float32))
+    if MAXIMUM:
+        tl.store(out + n * BLOCKS + block, _max(tl.where(mask, mean, float("-inf"))))
+    else:
+        tl.store(out + n * PIXELS + pixels, mean, mask=mask)
 
 
 @triton.jit

@@ -1,0 +1,192 @@
+"""The runner behind the loop: graphs and threads give the same bits, rows are not written over, nobody waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from aedmae_fast import Scorer
+from aedmae_fast.config import PRESETS, WINDOW
+from aedmae_fast.engine import runner as module
+from aedmae_fast.engine.graph import GraphRunner
+from aedmae_fast.engine.results import ClipScores
+from aedmae_fast.engine.ring import Window
+from aedmae_fast.engine.runner import Batch, Computed, Runner
+from aedmae_fast.model.network import AedMae
+from tests.clips import write_clip
+from tests.conftest import TINY
+from tests.engine.graph_twin import CaptureTwin
+from tests.engine.test_scorer import assert_same, pixels
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("clips")
+    return [write_clip(folder / f"{n}.mp4", frames=n, size=(72, 40)) for n in (1, 26, 5, 2, 13, 3)]
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Scorer]:
+    """Makes scorers that run as on a GPU: micro-batches of 4, recorded and replayed by the twin."""
+
+    def make(model: AedMae, **how: Any) -> Scorer:
+        scorer = Scorer(model, precision="fp32", **how)
+        monkeypatch.setitem(module.MICRO_BATCH, "cpu", 4)
+        scorer.runner = Runner(model, scorer.preset, "cpu", "fp32", 1, capture=CaptureTwin)
+        monkeypatch.undo()
+        scorer.runner.session(1, 1).close()
+        assert scorer.runner._graph is not None
+        assert scorer.runner._graph.mode == "graphs for batches of 4"
+        return scorer
+
+    return make
+
+
+def scores(scorer: Scorer, clips: list[Path]) -> list[ClipScores]:
+    return list(scorer.score_many(clips))
+
+
+def check(found: list[ClipScores], expected: list[ClipScores]) -> None:
+    for f, e in zip(found, expected, strict=True):
+        assert_same(f, e)
+
+
+@pytest.mark.parametrize("preset", ["paper", "release-avenue"])
+@pytest.mark.parametrize("stride", [1, 4])
+def test_graphs_on_indices_give_the_scores_of_single_frames(
+    tiny_model: AedMae, clips: list[Path], graphs: Callable[..., Scorer], preset: str, stride: int
+) -> None:
+    """Clips that share micro-batches, windows at both ends, micro-batches that are not full."""
+    how = {"preset": preset, "stride": stride, "workers": 3, "batch_size": 10}
+    check(scores(graphs(tiny_model, **how), clips), scores(Scorer(tiny_model, precision="fp32", **how), clips))
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_the_least_room_changes_nothing(
+    tiny_model: AedMae, clips: list[Path], monkeypatch: pytest.MonkeyPatch, stride: int
+) -> None:
+    """Then batches are cut short, and every row is written over again and again."""
+    how: dict[str, Any] = {"preset": "paper", "stride": stride, "batch_size": 7, "workers": 2, "precision": "fp32"}
+    expected = scores(Scorer(tiny_model, **how), clips)
+    scorer = Scorer(tiny_model, **how)
+    monkeypatch.setattr(scorer, "_room", lambda: (2 * 6 + 8, 2 * 8 + 2 * 7))
+    check(scores(scorer, clips), expected)
+
+
+def test_nothing_is_written_over_before_it_was_waited_for(
+    tiny_model: AedMae, clips: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if nothing that is submitted runs until then: the order of a stream is not what keeps rows safe."""
+    how: dict[str, Any] = {"preset": "paper", "batch_size": 5, "workers": 2, "precision": "fp32"}
+    expected = scores(Scorer(tiny_model, **how), clips)
+    scorer = Scorer(tiny_model, **how)
+    submit = scorer.runner.submit
+    monkeypatch.setattr(scorer.runner, "submit", lambda batch, means: lambda: submit(batch, means)())
+    monkeypatch.setattr(scorer, "_room", lambda: (2 * 6 + 8, 2 * 8 + 2 * 5))
+    check(scores(scorer, clips), expected)
+
+
+def test_clips_without_room_for_more_than_their_own_frames(tiny_model: AedMae) -> None:
+    """A block is put away piece by piece, whatever its decoder hands over."""
+    scorer = Scorer(tiny_model, batch_size=1, workers=1)
+    assert scorer._room()[0] < 30
+    assert scorer.score_frames(pixels(90)).frames == 90
+
+
+@pytest.mark.parametrize("as_graph", [False, True])
+def test_several_loops_and_streams_at_a_time(
+    tiny_model: AedMae, clips: list[Path], graphs: Callable[..., Scorer], as_graph: bool
+) -> None:
+    """Memory grows and moves under those that are at work, and graphs are captured anew; no score changes."""
+    how: dict[str, Any] = {"preset": "paper", "batch_size": 6, "smoothing": False}
+    expected = Scorer(tiny_model, precision="fp32", **how).score_frames(pixels(30))
+    expected_clips = scores(Scorer(tiny_model, precision="fp32", **how), clips)
+    scorer = graphs(tiny_model, **how) if as_graph else Scorer(tiny_model, precision="fp32", **how)
+    many = scorer.score_many(clips)
+    found = [next(many), next(many)]  # batches are in flight now
+    streams = [scorer.stream() for _ in range(3)]
+    due: list[list[float]] = [[] for _ in streams]
+    for frame in pixels(30):
+        for stream, of_stream in zip(streams, due, strict=True):
+            of_stream.extend(s.raw for s in stream.push(frame))
+    check([*found, *many], expected_clips)
+    for stream, of_stream in zip(streams, due, strict=True):
+        of_stream.extend(s.raw for s in stream.finish())
+        assert of_stream == expected.raw.tolist()
+
+
+def test_room_is_given_back(tiny_model: AedMae, clips: list[Path]) -> None:
+    """By loops that end, loops that are left, streams that end and streams that are forgotten."""
+    scorer = Scorer(tiny_model, preset="paper", smoothing=False)
+    scores(scorer, clips)
+    size = len(scorer.runner._frames.tensor), len(scorer.runner._maps.tensor)
+    for _ in range(3):
+        many = scorer.score_many(clips)
+        next(many)
+        many.close()  # type: ignore[attr-defined]
+        for stream in (scorer.stream(), scorer.stream()):
+            stream.push(pixels(1)[0])
+        stream.finish()
+        del stream
+    assert (len(scorer.runner._frames.tensor), len(scorer.runner._maps.tensor)) == size
+
+
+def test_a_stream_that_was_finished_takes_no_more(tiny_model: AedMae) -> None:
+    stream = Scorer(tiny_model, smoothing=False).stream()
+    stream.push(pixels(1)[0])
+    assert [s.frame for s in stream.finish()] == [0]
+    with pytest.raises(RuntimeError, match="the rows were given back"):
+        stream.push(pixels(1)[0])
+
+
+def test_the_mask_follows_the_frame_not_its_row(tiny_model: AedMae) -> None:
+    runner = Runner(tiny_model, PRESETS["release-avenue"], "cpu", "fp32", 1)
+    session = runner.session(1, 0)
+    (row,) = session.frames.add(torch.randint(0, 256, (1, TINY.height, TINY.width, 3), dtype=torch.uint8))
+    windows = [Window(t, (row,) * len(WINDOW)) for t in range(2 * TINY.mask_count)]
+    terms = session.submit(Batch(windows, [0] * len(windows), []))().terms
+    assert terms[: TINY.mask_count] == terms[TINY.mask_count :]
+    assert len(set(terms)) == TINY.mask_count
+
+
+# What only a GPU shows
+
+
+def submitted(runner: Runner, frames: torch.Tensor) -> Callable[[], Computed]:
+    """The windows of a clip whose frames are all there, with the filter in time over all of their maps."""
+    session = runner.session(len(frames), len(frames))
+    rows, places = session.frames.add(frames), [session.maps.take() for _ in frames]
+    windows = [Window(t, (rows[max(t - 3, 0)], rows[t], rows[min(t + 3, len(rows) - 1)])) for t in range(len(rows))]
+    due = [Window(t, tuple(places[max(t - 4, 0) : t + 5])) for t in range(len(rows))]
+    return session.submit(Batch(windows, places, due))
+
+
+@pytest.mark.needs_cuda
+def test_on_gpu_nobody_waits_before_the_results_are_wanted(tiny_model: AedMae) -> None:
+    runner = Runner(tiny_model, PRESETS["paper"], "cuda", "bf16", 1)
+    assert runner.device.type == "cuda"
+    frames = torch.randint(0, 256, (70, TINY.height, TINY.width, 3), dtype=torch.uint8).pin_memory()
+    expected = submitted(runner, frames)()  # compiles and captures
+    assert isinstance(runner._graph, GraphRunner)
+    assert runner._graph.mode.startswith("graphs for"), runner._graph.mode
+    session = runner.session(70, 70)  # where room is made there is a wait
+    session.close()
+    torch.cuda.synchronize()
+    runner._wait = lambda: None  # type: ignore[method-assign]
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        wait = submitted(runner, frames)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert wait() == expected
+
+
+@pytest.mark.needs_cuda
+def test_on_gpu_batches_and_company_change_nothing(tiny_model: AedMae, clips: list[Path]) -> None:
+    how: dict[str, Any] = {"device": "cuda", "preset": "paper"}
+    alone = [Scorer(tiny_model, batch_size=1, **how).score(clip) for clip in clips]
+    check(scores(Scorer(tiny_model, batch_size=50, workers=3, **how), clips), alone)
