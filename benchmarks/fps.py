@@ -37,12 +37,13 @@ from stamp import result_path, stamp
 
 from aedmae_fast import Scorer, load_model
 from aedmae_fast.engine.choose import choose_precision
+from aedmae_fast.engine.runner import MICRO_BATCH
 from aedmae_fast.model.network import AedMae
 
 INPUTS = {"cpu": 32, "cuda": 1024}  # windows in memory, more than the caches hold: 1.8 MB each
 BATCH = 256  # on a GPU
 ROUNDS = {"cpu": 7, "cuda": 20}
-PROFILE_ROUNDS = 40  # a frame with a clock and one without in each
+PROFILE_ROUNDS = 30  # a step with clocks and one without in each
 
 
 def main() -> None:
@@ -181,9 +182,11 @@ def _profile(wanted: waterfall.Wanted, inputs: Inputs) -> dict[str, Any]:
     """Of ours, by precision; on a CPU."""
     if inputs.device.type != "cpu":
         return {}
-    steps = {p: Ours(wanted.model, inputs, p, wanted.preset) for p in ("fp32", *wanted.precisions)}
-    way = Way(1, threads=1, apart=True)
-    return {p: profile(ours.contender(way).step, inputs, DTYPES[p], PROFILE_ROUNDS) for p, ours in steps.items()}
+    found, batch = {}, MICRO_BATCH["cpu"]
+    for precision in ("fp32", *wanted.precisions):
+        ours = Ours(wanted.model, inputs, precision, wanted.preset).contender(Way(batch, threads=1, apart=True))
+        found[precision] = profile(ours.step, inputs, DTYPES[precision], batch, PROFILE_ROUNDS)
+    return found
 
 
 def _scaling(options: argparse.Namespace, precision: str, device: torch.device, rounds: int) -> list[dict[str, Any]]:

@@ -87,12 +87,12 @@ def choose_preset(wish: str | ScoringPreset, config: ModelConfig) -> tuple[Scori
 
 
 def choose_threads(wish: int | str, device: str) -> Choice:
-    """CPU threads that compute, each one frame at a time. Scores do not depend on it."""
+    """CPU threads that compute, each frames of its own. Scores do not depend on it."""
     if wish != "auto":
         return Choice(str(_positive("threads", wish)), "asked for")
     if device != "cpu":
         return Choice("1", f"the compute is on {device}")
-    return Choice(str(_cores()), "a frame per core")
+    return Choice(str(_cores()), "one a core, each with frames of its own")
 
 
 def choose_batch_size(wish: int | str, device: str, threads: int) -> Choice:

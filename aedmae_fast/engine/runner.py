@@ -1,10 +1,11 @@
 """From windows to the terms of the score: one step of fixed shape, in threads on a CPU, as a captured graph on a GPU.
 
-Computes in micro-batches of one fixed size, because a library's matrix product may round differently for another batch
-size: so a frame's terms depend on its window alone. On a CPU that is one frame at a time, one frame per thread, with
-single-threaded operations: no barrier inside a frame, so that a core that is busy elsewhere slows down one frame and
-not all (benchmarks/threads.py: 1.2 to 2.2 times as fast as two threads on the same frame), and the same bits whatever
-the number of cores. On a GPU the micro-batch is one graph (engine/graph.py), and only its numbers are waited for.
+On a CPU every thread computes a few frames at a time, with single-threaded operations: no barrier inside a frame, so
+that a core that is busy elsewhere slows down its frames and not all (benchmarks/threads.py: 1.2 to 2.2 times as fast as
+two threads on the same frame). A few frames share what an operation costs whatever its size, Python's part and the
+packing of weights. Our kernels compute each frame by itself, so its terms are the same bits in any company, and on any
+number of cores. On a GPU the micro-batch is of one fixed size, one graph (engine/graph.py), since a library's matrix
+product may round differently for another; only its numbers are waited for.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from aedmae_fast.model.masks import mask_bank
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.ops import discrepancy_map, mean_filter
 
-MICRO_BATCH = {"cpu": 1, "cuda": 64}
+MICRO_BATCH = {"cpu": 4, "cuda": 64}  # frames at a time, on a CPU in each thread and at most
 
 
 class FrameTerms(NamedTuple):
@@ -47,7 +48,7 @@ class Runner:
     Args:
         model: a network in float32; it stays as it is.
         precision: ``fp32`` or ``bf16`` (weights and activations; errors and sums are float32 in both).
-        threads: on a CPU, frames computed at the same time. Sets torch to one thread an operation.
+        threads: on a CPU, those that compute, each its own frames. Sets torch to one thread an operation.
     """
 
     def __init__(self, model: AedMae, preset: ScoringPreset, device: str, precision: str, threads: int) -> None:
@@ -56,7 +57,7 @@ class Runner:
         self._model = InferenceModel(model, self.device, dtype)
         self._preset = preset
         self._masks = mask_bank(model.config).to(self.device)  # [K, L]
-        self._size = MICRO_BATCH[self.device.type]
+        self._size, self._threads = MICRO_BATCH[self.device.type], threads
         self._map: Callable[..., Iterable[Callable[[], list[FrameTerms]]]] = map
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # of this thread; the pool's threads set theirs
@@ -74,7 +75,8 @@ class Runner:
 
     def submit(self, windows: Sequence[Window]) -> Callable[[], list[FrameTerms]]:
         """Start computing; call what is returned to wait for the terms."""
-        parts = [windows[start : start + self._size] for start in range(0, len(windows), self._size)]
+        size = min(self._size, -(-len(windows) // self._threads)) or 1  # of few windows, every thread has its share
+        parts = [windows[start : start + size] for start in range(0, len(windows), size)]
         started = self._map(self._start, parts)
         if self._graph is not None:
             started = list(started)  # launched now, waited for later
@@ -112,7 +114,7 @@ class Runner:
         return torch.cat([share * means, prob[:, None]], dim=1), maps
 
     def _start(self, windows: Sequence[Window]) -> Callable[[], list[FrameTerms]]:
-        """Compute a micro-batch, which on a GPU may be smaller than the others."""
+        """Compute a micro-batch, of the size of the others or smaller."""
         frames = torch.stack([torch.stack(w.frames) for w in windows])  # [b, 3, H, W, 3]
         numbers = torch.tensor([w.frame % len(self._masks) for w in windows])  # [b]
         if self._graph is None:

@@ -94,10 +94,11 @@ def _print_profile(precision: str, found: dict[str, Any]) -> None:
     """Of the operations, those that take a hundredth of the step."""
     rows = [row for row in found["rows"] if row["share"] >= 0.01]
     width = max(len(row["op"]) for row in rows)
-    print(f"  a frame in {precision} on one thread: {found['step_ms']:.1f} ms; {found['matrix_gflops']:.0f} GFLOP/s")
+    whole = f"{found['frame_ms']:.2f} ms a frame, {found['batch']} at a time, {found['matrix_gflops']:.0f} GFLOP/s"
+    print(f"  profile, {precision}, one thread: {whole}; around the operations {found['around_share']:.1%}")
     for row in rows:
         floor = f"{row['over_floor']:5.2f} x its floor ({row['bound']})" if row["bound"] else ""
-        print(f"    {row['op']:<{width}}  {row['calls']:3d} x {row['ms']:8.3f} ms {row['share']:6.1%}  {floor}")
+        print(f"    {row['op']:<{width}}  {row['calls']:3d} calls {row['ms']:8.3f} ms {row['share']:6.1%}  {floor}")
 
 
 def print_tables(report: dict[str, Any]) -> None:

@@ -1,10 +1,10 @@
 """Where the time of a step goes on a CPU: every operation's share, and how far it is above its floor.
 
-One thread computes frame after frame, in turns with and without a clock around each operation that PyTorch dispatches;
-what an operation calls belongs to it. In the same turns run the yardsticks: a large linear layer, and a copy of as many
-bytes as one of our ops must read and write, each input and output once (caches included). The op's floor is the larger
-of the two times that they take for its work, of which only products of matrices count. The fastest run of each counts:
-a disturbance only adds.
+One thread computes a few frames at a time, as the engine does, in turns with and without a clock around each operation
+that PyTorch dispatches; what an operation calls belongs to it. In the same turns run the yardsticks: a large linear
+layer, and a copy of as many bytes as one of our ops must read and write, each input and output once (caches included).
+The op's floor is the larger of the two times that they take for its work, of which only products of matrices count. The
+fastest run of each counts: a disturbance only adds.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ OURS = "aedmae::"
 
 @dataclass
 class Calls:
-    """Of one op with results of one shape, in one frame."""
+    """Of one op with results of one shape, in one step."""
 
     seconds: list[float] = field(default_factory=list)
     bytes: list[int] = field(default_factory=list)  # that each has to read and write
@@ -70,52 +70,54 @@ class Clock(TorchDispatchMode):
         return result
 
 
-def profile(step: Step, inputs: Inputs, dtype: torch.dtype, rounds: int) -> dict[str, Any]:
-    """The milliseconds of a step and a row for each operation, the most expensive one first.
+def profile(step: Step, inputs: Inputs, dtype: torch.dtype, batch: int, rounds: int) -> dict[str, Any]:
+    """A row for each operation of a step of ``batch`` frames, the most expensive one first.
 
-    ``ms`` is of all calls in one frame together and ``share`` that of the step; ``floor_ms`` what the yardsticks need
-    for the same work, ``bound`` which of them, ``over_floor`` the ratio of the two (null for PyTorch's operations, most
-    of which move nothing). What the step takes beyond its operations, Python and PyTorch's dispatch, is the last row.
+    ``ms`` is of all its calls together, in a frame, and ``share`` that of the step; ``floor_ms`` what the yardsticks
+    need for the same work, ``bound`` which of them, ``over_floor`` the ratio of the two (null for PyTorch's operations,
+    most of which move nothing). ``around_ms`` is what is left of a frame's time: Python and PyTorch's dispatch.
     """
     torch.set_num_threads(1)
     with Clock() as first:  # the warm-up as well
-        step(slice(0, 1))
+        step(slice(0, batch))
     copies = {size: copy_of(size, "cpu") for calls in first.calls.values() for size in calls.bytes}
     product = square_linear(dtype, "cpu")
     whole, matrix, copying = math.inf, math.inf, dict.fromkeys(copies, math.inf)
     spent: dict[str, float] = dict.fromkeys(first.calls, math.inf)  # op -> seconds
     for i in range(rounds):
-        start = i % len(inputs.windows)
-        frame = slice(start, start + 1)
-        whole = min(whole, _seconds(lambda frame=frame: step(frame)))
+        start = i * batch % (len(inputs.windows) - batch + 1)
+        part = slice(start, start + batch)
+        whole = min(whole, _seconds(lambda part=part: step(part)))
         with Clock() as clock:
-            step(frame)
+            step(part)
         spent = {op: min(least, sum(clock.calls[op].seconds)) for op, least in spent.items()}
         copying = {size: min(least, _seconds(copies[size])) for size, least in copying.items()}
         matrix = min(matrix, _seconds(product))
-    rate = square_operations("cpu") / matrix
+    per_operation = matrix / square_operations("cpu")
     rows = []
     for op, calls in sorted(first.calls.items(), key=lambda item: -spent[item[0]]):
-        floors = {"matrix": calls.operations / rate, "copy": sum(copying[size] for size in calls.bytes)}
-        rows.append(_row(op, len(calls.seconds), spent[op], whole, calls.operations, floors if calls.bytes else {}))
-    rows.append(_row("around the operations", 0, whole - sum(spent.values()), whole))
-    return {"step_ms": round(1e3 * whole, 3), "matrix_gflops": round(rate / 1e9, 1), "rows": rows}
-
-
-def _row(
-    op: str, calls: int, seconds: float, whole: float, operations: int = 0, floors: dict[str, float] | None = None
-) -> dict[str, Any]:
-    bound = max(floors, key=floors.__getitem__) if floors else None
-    floor = floors[bound] if floors and bound else None
+        floors = {"matrix": calls.operations * per_operation, "copy": sum(copying[size] for size in calls.bytes)}
+        bound = max(floors, key=floors.__getitem__) if calls.bytes else None
+        rows.append(
+            {
+                "op": op,
+                "calls": len(calls.seconds),
+                "ms": round(1e3 * spent[op] / batch, 4),
+                "share": round(spent[op] / whole, 4),
+                "gflop": round(calls.operations / batch / 1e9, 6),
+                "bound": bound,
+                "floor_ms": bound and round(1e3 * floors[bound] / batch, 4),
+                "over_floor": bound and round(spent[op] / floors[bound], 2),
+            }
+        )
+    around = whole - sum(spent.values())
     return {
-        "op": op,
-        "calls": calls,
-        "ms": round(1e3 * seconds, 3),
-        "share": round(seconds / whole, 4),
-        "gflop": round(operations / 1e9, 6),
-        "bound": bound,
-        "floor_ms": floor and round(1e3 * floor, 3),
-        "over_floor": floor and round(seconds / floor, 2),
+        "batch": batch,
+        "frame_ms": round(1e3 * whole / batch, 3),
+        "around_ms": round(1e3 * around / batch, 4),
+        "around_share": round(around / whole, 4),
+        "matrix_gflops": round(1e-9 / per_operation, 1),
+        "rows": rows,
     }
 
 
