@@ -1,7 +1,8 @@
-"""Throughput, honestly: the waterfall of the model, batch sizes and latency, and end to end against its ceilings.
+"""Throughput, honestly: the waterfall of the model, batch sizes and latency, end to end and its ceilings, a profile.
 
     python benchmarks/fps.py                        # 320x640, patch 16, on the best device there is
-    python benchmarks/fps.py --device cpu --scaling --baseline path/to/network.py:Network --json /tmp/fps.json
+    python benchmarks/fps.py --device cpu --scaling --configurations    # about a quarter of an hour on two cores
+    python benchmarks/fps.py --baseline path/to/network.py:Network --json /tmp/fps.json
 
 Writes JSON, CSV and PNG. Whatever is compared takes turns, round by round, so that a busy machine disturbs all alike;
 medians over the rounds are given, ratios are medians of the rounds' ratios.
@@ -25,21 +26,24 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from child import run_child
 from clips import make_clip
-from fps_parts import end_to_end, waterfall
-from fps_parts.contender import Inputs
+from fps_parts import configurations, end_to_end, waterfall
+from fps_parts.contender import Inputs, Way
 from fps_parts.output import print_tables, waterfall_summary, write
+from fps_parts.profile import profile
 from fps_parts.scaling import scaling
 from fps_parts.sweep import latency, sweep
-from fps_parts.torch_contenders import Ours
+from fps_parts.torch_contenders import DTYPES, Ours
 from stamp import result_path, stamp
 
 from aedmae_fast import Scorer, load_model
 from aedmae_fast.engine.choose import choose_precision
+from aedmae_fast.engine.runner import MICRO_BATCH
 from aedmae_fast.model.network import AedMae
 
 INPUTS = {"cpu": 32, "cuda": 1024}  # windows in memory, more than the caches hold: 1.8 MB each
 BATCH = 256  # on a GPU
 ROUNDS = {"cpu": 7, "cuda": 20}
+PROFILE_ROUNDS = 30  # a step with clocks and one without in each
 
 
 def main() -> None:
@@ -88,6 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--without", nargs="+", choices=waterfall.OPTIONAL, default=(), help="leave out of the waterfall"
     )
+    parser.add_argument(
+        "--configurations", action="store_true", help="the networks of the other data sets as well, on a CPU"
+    )
     parser.add_argument("--scaling", action="store_true", help="threads against processes as well, on a CPU")
     parser.add_argument("--json", type=Path, help="default: benchmarks/results/fps-<device>-<commit>.json")
     return parser
@@ -106,6 +113,9 @@ def measure(model: AedMae, scorer: Scorer, clips: list[Path], options: argparse.
         model, scorer.preset, _precisions(precision, device), threads, BATCH, options.baseline, tuple(options.without)
     )
     rows, missing = waterfall.measure(wanted, inputs, rounds)
+    networks = []
+    if options.configurations and device.type == "cpu":
+        networks = _configurations(wanted, rows, clips[0], options.checkpoint, rounds)
     ours = Ours(model, inputs, precision, scorer.preset)
     mark = stamp(str(device))
     head = {"device": mark["device"], "commit": mark["commit"], "precision": precision}
@@ -121,6 +131,8 @@ def measure(model: AedMae, scorer: Scorer, clips: list[Path], options: argparse.
         },
         "waterfall": rows,
         "missing": missing,
+        "configurations": networks,
+        "profile": _profile(wanted, inputs),
         "sweep": sweep(ours, inputs, threads, rounds=min(rounds, 3)),
         "latency": latency(ours, inputs),
         "scaling": _scaling(options, precision, device, rounds),
@@ -153,6 +165,28 @@ def _memory(clips: list[Path], options: argparse.Namespace, device: torch.device
     if device.type == "cuda":
         peaks["device"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
     return peaks
+
+
+def _configurations(
+    wanted: waterfall.Wanted, rows: list[dict[str, Any]], clip: Path, checkpoint: str, rounds: int
+) -> list[dict[str, Any]]:
+    """The network of the waterfall, then the others."""
+    found = configurations.rows_of(checkpoint, wanted.model, rows)
+    for network in configurations.NETWORKS:
+        if network != checkpoint:
+            found += configurations.measure(network, wanted, clip, INPUTS["cpu"], min(rounds, 5))
+    return found
+
+
+def _profile(wanted: waterfall.Wanted, inputs: Inputs) -> dict[str, Any]:
+    """Of ours, by precision; on a CPU."""
+    if inputs.device.type != "cpu":
+        return {}
+    found, batch = {}, MICRO_BATCH["cpu"]
+    for precision in ("fp32", *wanted.precisions):
+        ours = Ours(wanted.model, inputs, precision, wanted.preset).contender(Way(batch, threads=1, apart=True))
+        found[precision] = profile(ours.step, inputs, DTYPES[precision], batch, PROFILE_ROUNDS)
+    return found
 
 
 def _scaling(options: argparse.Namespace, precision: str, device: torch.device, rounds: int) -> list[dict[str, Any]]:

@@ -22,19 +22,18 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from op_cases import CASES
 from op_cases.case import Case
 from stamp import result_path, stamp
+from yardsticks import SQUARE, copy_of, square_linear, square_operations
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import BACKENDS
 
 BASELINES = ("eager", "compile", "opencv", "sdpa")
 COLUMNS = ("op", "case", "backend", "us", *(f"over_{b}" for b in BASELINES), "bytes", "operations", "bound", "share")
-SQUARE = {"cpu": 1024, "cuda": 8192}  # side of the matrices that give the rate
 Times = dict[str, float]  # contender -> seconds of its fastest run
 
 
@@ -85,7 +84,7 @@ def measure(case: Case, device: str, seconds: float) -> list[dict[str, Any]]:
     times = interleaved({**contenders, **yardsticks}, seconds, device)
     floors = {"copy": times["copy"]}
     if case.operations:
-        floors["matrix"] = times["matrix"] * case.operations / (2 * SQUARE[device] ** 3)
+        floors["matrix"] = times["matrix"] * case.operations / square_operations(device)
     bound = max(floors, key=lambda name: floors[name])
     return [
         {
@@ -129,19 +128,6 @@ def check(case: Case, name: str, run: Callable[[], Any]) -> None:
 def arrays(result: Any) -> list[np.ndarray]:
     parts = result if isinstance(result, tuple) else (result,)
     return [np.asarray(p.cpu().double() if isinstance(p, torch.Tensor) else p, dtype=np.float64) for p in parts]
-
-
-def copy_of(count: int, device: str) -> Callable[[], Any]:
-    """A copy that reads and writes ``count`` bytes in all."""
-    source = torch.ones(count // 2, dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    return lambda: target.copy_(source)
-
-
-def square_linear(dtype: torch.dtype, device: str) -> Callable[[], Any]:
-    """A linear layer that is large enough to reach the device's rate (``a @ b`` does not, on some CPUs)."""
-    x, weight = (torch.randn(SQUARE[device], SQUARE[device], device=device).to(dtype) for _ in range(2))
-    return lambda: F.linear(x, weight)
 
 
 def interleaved(contenders: dict[str, Callable[[], Any]], seconds: float, device: str) -> Times:

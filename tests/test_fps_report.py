@@ -82,6 +82,24 @@ def test_the_waterfall_begins_with_the_papers_protocol_and_states_errors(written
         assert row["error"] is None if row["step"] == "baseline" else 0 < row["error"] < bound
 
 
+def test_the_profile_accounts_for_the_step_and_for_every_product_of_matrices(written: tuple[Path, str]) -> None:
+    found = json.loads(written[0].read_text())["profile"]["fp32"]
+    rows = found["rows"]
+    assert sum(row["share"] for row in rows) + found["around_share"] == pytest.approx(1, abs=0.01)
+    assert sum(row["ms"] for row in rows) + found["around_ms"] == pytest.approx(found["frame_ms"], rel=0.01)
+    kernels = {row["op"].split(" -> ")[0] for row in rows if row["bound"]}
+    assert kernels == {
+        *("attention", "discrepancy_map", "dwconv_qkv", "linear", "mean_filter", "mlp", "patch_embed"),
+    }
+    c = TINY
+    convolutions = (
+        2 * 3 * 9 * (c.encoder_depth * c.encoder_dim * c.kept + (c.decoder_depth + 1) * c.decoder_dim * c.tokens)
+    )
+    assert sum(row["gflop"] for row in rows) * 1e9 == pytest.approx(
+        AedMae(c).flops_per_frame() - convolutions, rel=1e-3
+    )
+
+
 def test_csv_picture_and_screen(written: tuple[Path, str]) -> None:
     path, printed = written
     rows = json.loads(path.read_text())["waterfall"]
@@ -120,6 +138,26 @@ def test_the_summary_takes_the_best_of_its_precision(part: Any) -> None:
     assert (summary["model_fps"], summary["matrix_peak_share"]) == (40, 0.4)
     names = ("eager_fp32_fps", "compile_fps", "onnxruntime_fps", "openvino_fps", "baseline_fps")
     assert [summary[name] for name in names] == [10, 26, 13, 24, None]
+
+
+def test_a_network_is_compared_with_the_best_of_the_others_round_by_round(part: Any) -> None:
+    def rounds(step: str, precision: str, *fps: float) -> dict[str, Any]:
+        return {**row(step, precision, sorted(fps)[1]), "rounds": list(fps), "error": 1e-6}
+
+    rows = [
+        rounds("plain", "fp32", 5, 6, 7),
+        rounds("plain", "fp32", 8, 9, 10),
+        rounds("InferenceModel", "fp32", 20, 30, 40),
+        rounds("InferenceModel", "bf16", 40, 40, 40),
+        rounds("OpenVINO", "fp32", 10, 20, 30),
+        rounds("ONNX Runtime", "fp32", 11, 12, 13),
+        rounds("torch.compile", "bf16", 50, 50, 50),
+    ]
+    fp32, bf16 = part("configurations").rows_of("tiny", AedMae(TINY), rows)
+    assert (fp32["precision"], fp32["fps"], fp32["input"]) == ("fp32", 30, "32x64, patch 8, 16 of 32 tokens")
+    assert fp32["others"] == {"plain": 9, "ONNX Runtime": 12, "OpenVINO": 20}
+    assert (fp32["best_other"], fp32["over_best_other"]) == ("OpenVINO", 1.5)  # of 2, 1.5 and 1.33
+    assert (bf16["best_other"], bf16["over_best_other"]) == ("torch.compile", 0.8)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
 
 import torch
 
 from aedmae_fast.config import PRESETS, ModelConfig, ScoringPreset
+from aedmae_fast.engine.cores import usable_cores
 from aedmae_fast.ops import native
 
 
@@ -87,12 +87,13 @@ def choose_preset(wish: str | ScoringPreset, config: ModelConfig) -> tuple[Scori
 
 
 def choose_threads(wish: int | str, device: str) -> Choice:
-    """CPU threads that compute, each one frame at a time. Scores do not depend on it."""
+    """CPU threads that compute, each frames of its own. Scores do not depend on it."""
     if wish != "auto":
         return Choice(str(_positive("threads", wish)), "asked for")
     if device != "cpu":
         return Choice("1", f"the compute is on {device}")
-    return Choice(str(_cores()), "a frame per core")
+    cores, limit = usable_cores()
+    return Choice(str(cores), f"{limit}; each thread computes its own frames")
 
 
 def choose_batch_size(wish: int | str, device: str, threads: int) -> Choice:
@@ -106,12 +107,8 @@ def choose_workers(wish: int | str, device: str) -> Choice:
     """Decoder threads. A decoder feeds many times what a CPU computes; a GPU takes all that the cores can decode."""
     if wish != "auto":
         return Choice(str(_positive("workers", wish)), "asked for")
-    cores = _cores()
-    return Choice(str(max(1, cores // 8) if device == "cpu" else cores), f"{cores} cores, compute on {device}")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores, limit = usable_cores()
+    return Choice(str(max(1, cores // 8) if device == "cpu" else cores), f"{limit}, compute on {device}")
 
 
 def _positive(name: str, wish: int | str) -> int:

@@ -1,10 +1,11 @@
 """From windows to the terms of the score: one step of fixed shape, in threads on a CPU, as a captured graph on a GPU.
 
-Computes in micro-batches of one fixed size, because a library's matrix product may round differently for another batch
-size: so a frame's terms depend on its window alone. On a CPU that is one frame at a time, one frame per thread, with
-single-threaded operations: no barrier inside a frame, so that a core that is busy elsewhere slows down one frame and
-not all (benchmarks/threads.py: 1.2 to 2.2 times as fast as two threads on the same frame), and the same bits whatever
-the number of cores. On a GPU the micro-batch is one graph (engine/graph.py), whose inputs are indices.
+On a CPU every thread computes a few frames at a time, with single-threaded operations: no barrier inside a frame, so
+that a core that is busy elsewhere slows down its frames and not all (benchmarks/threads.py: 1.2 to 2.2 times as fast as
+two threads on the same frame). A few frames share what an operation costs whatever its size, Python's part and the
+packing of weights. Our kernels compute each frame by itself, so its terms are the same bits in any company, and on any
+number of cores. On a GPU the micro-batch is of one fixed size, since a library's matrix product may round differently
+for another: one graph (engine/graph.py), whose inputs are indices.
 
 Frames and maps lie in memory that stays where it is (engine/resident.py): a step reads its frames there and leaves its
 maps there, and the filter in time reads those of a whole batch in one launch. On a GPU all of it is launched on one
@@ -33,7 +34,7 @@ from aedmae_fast.ops import discrepancy_map, mean_filter, mean_map, mean_max
 
 __all__ = ["Batch", "Computed", "FrameTerms", "Runner", "Session"]
 
-MICRO_BATCH = {"cpu": 1, "cuda": 64}
+MICRO_BATCH = {"cpu": 4, "cuda": 64}  # frames at a time, on a CPU in each thread and at most
 
 
 class FrameTerms(NamedTuple):
@@ -71,7 +72,7 @@ class Runner:
     Args:
         model: a network in float32; it stays as it is.
         precision: ``fp32`` or ``bf16`` (weights and activations; errors and sums are float32 in both).
-        threads: on a CPU, frames computed at the same time. Sets torch to one thread an operation.
+        threads: on a CPU, those that compute, each its own frames. Sets torch to one thread an operation.
         capture: makes the recorder of graphs for a device; by default CUDA's on a GPU, and none on a CPU.
     """
 
@@ -92,7 +93,7 @@ class Runner:
         self._masks = mask_bank(c).to(self.device)  # [K, L]
         self._frames = Resident((c.height, c.width, CHANNELS), torch.uint8, self.device)
         self._maps = Resident((c.height, c.width), torch.float32, self.device)
-        self._size = MICRO_BATCH[self.device.type]
+        self._size, self._threads = MICRO_BATCH[self.device.type], threads
         self._lock = threading.Lock()  # nothing is submitted while rows move
         self._running: list[Future[Tensor]] = []
         self._graph: GraphRunner | None = None
@@ -116,7 +117,10 @@ class Runner:
 
     def submit(self, batch: Batch, means: bool) -> Callable[[], Computed]:
         """See :meth:`Session.submit`."""
-        parts = [self._indices(batch, start) for start in range(0, len(batch.windows), self._size)]
+        count, size = len(batch.windows), self._size
+        if self._graph is None:
+            size = min(size, -(-count // self._threads)) or 1  # of few windows, every thread has its share
+        parts = [self._indices(batch, slice(start, start + size)) for start in range(0, count, size)]
         with self._lock:
             if self._graph is None:
                 started = [self._pool.submit(self._step_alone, part) for part in parts]
@@ -178,9 +182,9 @@ class Runner:
     def _resident(self) -> tuple[Tensor, Tensor, Tensor]:
         return self._masks, self._frames.tensor, self._maps.tensor
 
-    def _indices(self, batch: Batch, start: int) -> list[Tensor]:
-        """Arguments of :meth:`step` for one micro-batch, which may be smaller than the others."""
-        windows, places = batch.windows[start : start + self._size], batch.places[start : start + self._size]
+    def _indices(self, batch: Batch, part: slice) -> list[Tensor]:
+        """Arguments of :meth:`step` for one micro-batch."""
+        windows, places = batch.windows[part], batch.places[part]
         numbers = [w.frame % len(self._masks) for w in windows]
         return [self._ready(rows) for rows in ([w.rows for w in windows], numbers, places)]
 

@@ -43,8 +43,8 @@ class Scorer:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
         precision: ``auto``, ``fp32``, ``bf16``.
         batch_size: frames computed per step, or ``auto``.
-        threads: on a CPU, frames computed at the same time, or ``auto``. With the device a CPU, torch is set to one
-            thread an operation for the whole process.
+        threads: on a CPU, those that compute, each its own frames, or ``auto``. With the device a CPU, torch is set
+            to one thread an operation for the whole process.
         workers: decoder threads, or ``auto``.
         decoder: ``auto``, ``pyav``, ``images``, ``dali`` (GPU).
         stride: score every N-th frame, on its true neighbours; the frames between are interpolated.

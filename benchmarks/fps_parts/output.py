@@ -84,6 +84,23 @@ def _label(row: dict[str, Any]) -> str:
     return f"{row['step']} {row['precision']}, {row['way']}"
 
 
+def _network_line(row: dict[str, Any]) -> str:
+    others = ", ".join(f"{step} {fps:.1f}" for step, fps in row["others"].items())
+    ours = f"{row['fps']:.1f} frames/s, {row['over_best_other']:.2f} x {row['best_other']}"
+    return f"  {row['network']} {row['precision']} ({row['input']}): {ours} ({others})"
+
+
+def _print_profile(precision: str, found: dict[str, Any]) -> None:
+    """Of the operations, those that take a hundredth of the step."""
+    rows = [row for row in found["rows"] if row["share"] >= 0.01]
+    width = max(len(row["op"]) for row in rows)
+    whole = f"{found['frame_ms']:.2f} ms a frame, {found['batch']} at a time, {found['matrix_gflops']:.0f} GFLOP/s"
+    print(f"  profile, {precision}, one thread: {whole}; around the operations {found['around_share']:.1%}")
+    for row in rows:
+        floor = f"{row['over_floor']:5.2f} x its floor ({row['bound']})" if row["bound"] else ""
+        print(f"    {row['op']:<{width}}  {row['calls']:3d} calls {row['ms']:8.3f} ms {row['share']:6.1%}  {floor}")
+
+
 def print_tables(report: dict[str, Any]) -> None:
     """Everything that the report says, for people."""
     rows, summary = report["waterfall"], report["summary"]
@@ -97,6 +114,10 @@ def print_tables(report: dict[str, Any]) -> None:
     for name, why in report["missing"].items():
         print(f"  no {name}: {why}")
     print(f"  counted: {PREDICTIONS}; from {OURS} the {next(r['counts'] for r in rows if r['step'].startswith(OURS))}")
+    for row in report["configurations"]:
+        print(_network_line(row))
+    for precision, found in report["profile"].items():
+        _print_profile(precision, found)
     print("  batch  " + "  ".join(f"{row['batch']}: {row['fps']:.1f}" for row in report["sweep"]) + "  frames/s")
     print(f"  one frame at a time: {report['latency']['p50_ms']} ms (p50), {report['latency']['p99_ms']} ms (p99)")
     for row in report["scaling"]:

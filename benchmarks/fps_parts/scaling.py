@@ -13,6 +13,7 @@ import torch
 
 from aedmae_fast import load_model
 from aedmae_fast.config import PRESETS
+from aedmae_fast.engine.runner import MICRO_BATCH
 
 from .contender import Inputs, Way
 from .torch_contenders import Ours
@@ -62,8 +63,8 @@ def _work(checkpoint: str, preset: str, precision: str, threads: int, seconds: f
     c = model.config
     frame = torch.randint(0, 256, (c.height, c.width, 3), dtype=torch.uint8)
     inputs = Inputs.of(c, frame[None], FRAMES)
-    ours = Ours(model, inputs, precision, PRESETS[preset]).contender(Way(1, threads, apart=True))
-    ours.rate(2 * threads, inputs.device)  # warm-up
+    ours = Ours(model, inputs, precision, PRESETS[preset]).contender(Way(MICRO_BATCH["cpu"], threads, apart=True))
+    ours.rate(FRAMES, inputs.device)  # warm-up
     _barrier.wait()
     started, done = time.perf_counter(), 0
     while time.perf_counter() - started < seconds:

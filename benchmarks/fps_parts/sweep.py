@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from aedmae_fast.engine.runner import MICRO_BATCH
+
 from .contender import Contender, Inputs, Way
 from .torch_contenders import Ours
 
@@ -48,7 +50,8 @@ def latency(ours: Ours, inputs: Inputs) -> dict[str, float]:
 def _contender(ours: Ours, inputs: Inputs, batch: int, threads: int) -> Contender:
     """On a GPU a captured graph, where graphs can be had."""
     if inputs.device.type == "cpu":
-        return ours.contender(Way(1, threads, apart=True))
+        share = -(-batch // threads)  # as the engine deals them
+        return ours.contender(Way(min(MICRO_BATCH["cpu"], share), threads, apart=True))
     try:
         return ours.captured(batch)
     except RuntimeError:  # said by the graph runner

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from aedmae_fast.config import ScoringPreset
+from aedmae_fast.engine.runner import MICRO_BATCH
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.model.onnx import export_onnx
 
@@ -56,13 +57,13 @@ def contenders(wanted: Wanted, inputs: Inputs) -> tuple[list[Contender], dict[st
             print(f"  no {name}: {missing[name]}", file=sys.stderr)
 
     add("plain", lambda: _plain(wanted, inputs))
-    best = _best_way(wanted, inputs)
+    ways = _best_ways(wanted, inputs)
     ours = {p: Ours(wanted.model, inputs, p, wanted.preset) for p in ("fp32", *wanted.precisions) if p != "tf32"}
-    add("ours", lambda: (each.contender(best) for each in ours.values()))
+    add("ours", lambda: (each.contender(way) for each in ours.values() for way in ways))
     if inputs.device.type == "cuda":
         add("graph", lambda: (each.captured(wanted.batch) for each in ours.values()))
-    add("compile", lambda: (compiled(wanted.model, inputs, p, best) for p in ours))
-    _add_onnx(wanted, inputs, best, add)
+    add("compile", lambda: (compiled(wanted.model, inputs, p, way) for p in ours for way in ways))
+    _add_onnx(wanted, inputs, ways, add)
     if (spec := wanted.baseline) is not None:
         network = load_baseline(spec)
         add("baseline", lambda: (baseline(network, inputs, way) for way in _eager_ways(wanted, inputs)))
@@ -73,22 +74,26 @@ def _eager_ways(wanted: Wanted, inputs: Inputs) -> list[Way]:
     """The paper's protocol first."""
     if inputs.device.type == "cuda":
         return [Way(PAPER_BATCH, 1), Way(wanted.batch, 1)]
-    return [Way(PAPER_BATCH, wanted.threads), Way(1, wanted.threads), Way(1, wanted.threads, apart=True)]
+    return [Way(PAPER_BATCH, wanted.threads), Way(1, wanted.threads), *_best_ways(wanted, inputs)]
 
 
-def _best_way(wanted: Wanted, inputs: Inputs) -> Way:
-    return _eager_ways(wanted, inputs)[-1]
+def _best_ways(wanted: Wanted, inputs: Inputs) -> list[Way]:
+    """On a CPU a frame per thread, and as many as ours takes at a time."""
+    if inputs.device.type == "cuda":
+        return [Way(wanted.batch, 1)]
+    return [Way(batch, wanted.threads, apart=True) for batch in (1, MICRO_BATCH["cpu"])]
 
 
 def _plain(wanted: Wanted, inputs: Inputs) -> Iterable[Contender]:
     for way in _eager_ways(wanted, inputs):
         yield plain(wanted.model, inputs, "fp32", way)
     for precision in wanted.precisions:
-        yield plain(wanted.model, inputs, precision, _best_way(wanted, inputs))
+        for way in _best_ways(wanted, inputs):
+            yield plain(wanted.model, inputs, precision, way)
 
 
 def _add_onnx(
-    wanted: Wanted, inputs: Inputs, way: Way, add: Callable[[str, Callable[[], Iterable[Contender]]], None]
+    wanted: Wanted, inputs: Inputs, ways: list[Way], add: Callable[[str, Callable[[], Iterable[Contender]]], None]
 ) -> None:
     """ONNX Runtime and OpenVINO from one exported file."""
     with tempfile.TemporaryDirectory() as folder:
@@ -101,9 +106,9 @@ def _add_onnx(
                 export_onnx(wanted.model, path)
             return path
 
-        add("onnxruntime", lambda: [onnx_contenders.onnxruntime(file(), inputs, way)])
+        add("onnxruntime", lambda: [onnx_contenders.onnxruntime(file(), inputs, way) for way in ways])
         precisions = [p for p in ("fp32", *wanted.precisions) if p in onnx_contenders.OPENVINO_PRECISIONS]
-        add("openvino", lambda: [onnx_contenders.openvino(file(), inputs, p, way) for p in precisions])
+        add("openvino", lambda: [onnx_contenders.openvino(file(), inputs, p, w) for p in precisions for w in ways])
 
 
 def measure(wanted: Wanted, inputs: Inputs, rounds: int) -> tuple[list[dict[str, Any]], dict[str, str]]:

@@ -2,7 +2,7 @@
 // in the first-level cache. One thread; every value is one chain of multiply-adds in the order of k, whatever the
 // block that it falls into, so that a row's result depends on that row alone.
 //
-// Weights are packed anew in every call, so that callers keep them as they are; it takes 5 % of a frame's time.
+// Weights are packed anew in every call, so that callers keep them as they are; the frames of a call share the packing.
 //
 // An operand is float, or bfloat16 where the instruction set multiplies it (vdpbf16ps). Both go by steps of 32 bits
 // along k: one float, or two bfloat16.

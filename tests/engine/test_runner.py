@@ -11,7 +11,6 @@ import torch
 
 from aedmae_fast import Scorer
 from aedmae_fast.config import PRESETS, WINDOW
-from aedmae_fast.engine import runner as module
 from aedmae_fast.engine.graph import GraphRunner
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.ring import Window
@@ -30,14 +29,12 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture
-def graphs(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Scorer]:
+def graphs() -> Callable[..., Scorer]:
     """Makes scorers that run as on a GPU: micro-batches of 4, recorded and replayed by the twin."""
 
     def make(model: AedMae, **how: Any) -> Scorer:
         scorer = Scorer(model, precision="fp32", **how)
-        monkeypatch.setitem(module.MICRO_BATCH, "cpu", 4)
         scorer.runner = Runner(model, scorer.preset, "cpu", "fp32", 1, capture=CaptureTwin)
-        monkeypatch.undo()
         scorer.runner.session(1, 1).close()
         assert scorer.runner._graph is not None
         assert scorer.runner._graph.mode == "graphs for batches of 4"
@@ -151,6 +148,40 @@ def test_the_mask_follows_the_frame_not_its_row(tiny_model: AedMae) -> None:
     terms = session.submit(Batch(windows, [0] * len(windows), []))().terms
     assert terms[: TINY.mask_count] == terms[TINY.mask_count :]
     assert len(set(terms)) == TINY.mask_count
+
+
+@pytest.mark.parametrize(
+    ("count", "threads", "sizes"),
+    [
+        (0, 2, []),
+        (1, 2, [1]),
+        (2, 2, [1, 1]),  # few: each thread has one, and none has two
+        (7, 2, [4, 3]),
+        (8, 2, [4, 4]),
+        (9, 2, [4, 4, 1]),  # many: four at a time
+        (5, 1, [4, 1]),
+    ],
+)
+def test_every_thread_has_its_share(
+    tiny_model: AedMae, monkeypatch: pytest.MonkeyPatch, count: int, threads: int, sizes: list[int]
+) -> None:
+    runner = Runner(tiny_model, PRESETS["paper"], "cpu", "fp32", threads)
+    alone = runner._step_alone
+    dealt: list[list[int]] = []
+
+    def record(part: list[torch.Tensor]) -> torch.Tensor:
+        dealt.append(part[2].tolist())
+        return alone(part)
+
+    monkeypatch.setattr(runner, "_step_alone", record)
+    session = runner.session(9, 9)
+    rows = session.frames.add(torch.randint(0, 256, (9, TINY.height, TINY.width, 3), dtype=torch.uint8))
+    places = [session.maps.take() for _ in range(count)]
+    windows = [Window(t, (rows[t],) * len(WINDOW)) for t in range(count)]
+    terms = session.submit(Batch(windows, places, []))().terms
+    assert [len(part) for part in sorted(dealt)] == sizes
+    assert [place for part in sorted(dealt) for place in part] == sorted(places)
+    assert terms == [session.submit(Batch([w], [p], []))().terms[0] for w, p in zip(windows, places, strict=True)]
 
 
 # What only a GPU shows
