@@ -32,7 +32,7 @@ from yardsticks import SQUARE, copy_of, square_linear, square_operations
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import BACKENDS
 
-BASELINES = ("eager", "compile", "opencv", "sdpa")
+BASELINES = ("eager", "compile", "opencv", "sdpa", "step")
 COLUMNS = ("op", "case", "backend", "us", *(f"over_{b}" for b in BASELINES), "bytes", "operations", "bound", "share")
 Times = dict[str, float]  # contender -> seconds of its fastest run
 
@@ -103,7 +103,7 @@ def measure(case: Case, device: str, seconds: float) -> list[dict[str, Any]]:
 
 
 def backends(case: Case, device: str) -> dict[str, Callable[[], Any]]:
-    """The op on every instruction set of this CPU, or as it is on a GPU."""
+    """The op on every instruction set of this CPU, or as it is on a GPU; what is no op of its own, as it is."""
 
     def forced(isa: str) -> Callable[[], Any]:
         def run() -> Any:
@@ -112,6 +112,8 @@ def backends(case: Case, device: str) -> dict[str, Callable[[], Any]]:
 
         return run
 
+    if case.op not in BACKENDS:
+        return {"autograd": case.run}
     if device != "cpu":
         return {BACKENDS[case.op]()["cuda"].split(" (")[0]: case.run}
     return {isa: forced(isa) for isa in native.cpu().isas()}
@@ -131,12 +133,12 @@ def arrays(result: Any) -> list[np.ndarray]:
 
 
 def interleaved(contenders: dict[str, Callable[[], Any]], seconds: float, device: str) -> Times:
-    """Runs the contenders in turn for as long as ``seconds``, and 10 times at least."""
+    """Runs the contenders in turn for as long as ``seconds``, and 5 times at least."""
     for run in contenders.values():
         run()
     fastest = dict.fromkeys(contenders, float("inf"))
     rounds, end = 0, time.perf_counter() + seconds
-    while rounds < 10 or time.perf_counter() < end:
+    while rounds < 5 or time.perf_counter() < end:
         rounds += 1
         for name, run in contenders.items():
             started = time.perf_counter()

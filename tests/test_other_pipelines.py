@@ -143,19 +143,21 @@ class Planes(ctypes.Structure):
         ("plane", ctypes.c_void_p * 3),
         *[(f"{name}_stride", ctypes.c_int64 * 3) for name in ("frame", "row", "pixel")],
         *[(name, ctypes.c_int32) for name in ("planes", "is_bgr", "sub_y", "sub_x", "kr", "kb", "full_range")],
-        *[(name, ctypes.c_int32) for name in ("count", "height", "width", "out_height", "out_width")],
+        *[(name, ctypes.c_int32) for name in ("count", "height", "width", "out_height", "out_width", "bfloat16")],
         ("out", ctypes.c_void_p),
     ]
 
 
-def test_the_librarys_frame_prep_is_the_op(library: ctypes.CDLL) -> None:
-    y, uv, out = random_bytes(2, 12, 20), random_bytes(2, 6, 10, 2), torch.empty(2, 6, 9, 3, dtype=torch.uint8)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16], ids=["uint8", "bf16"])
+def test_the_librarys_frame_prep_is_the_op(library: ctypes.CDLL, dtype: torch.dtype) -> None:
+    y, uv, out = random_bytes(2, 12, 20), random_bytes(2, 6, 10, 2), torch.empty(2, 6, 9, 3, dtype=dtype)
     planes = y, *uv.unbind(-1)  # NV12
     strides = [(ctypes.c_int64 * 3)(*[p.stride(i) for p in planes]) for i in range(3)]
     addresses = (ctypes.c_void_p * 3)(*[p.data_ptr() for p in planes])
-    args = Planes(addresses, *strides, 3, 0, 2, 2, 2126, 722, 1, 2, 12, 20, 6, 9, out.data_ptr())
+    bfloat16 = dtype == torch.bfloat16
+    args = Planes(addresses, *strides, 3, 0, 2, 2, 2126, 722, 1, 2, 12, 20, 6, 9, bfloat16, out.data_ptr())
     library.aedmae_frame_prep(ctypes.byref(args))
-    assert torch.equal(out, ops.frame_prep(planes, 6, 9, "bt709", full_range=True))
+    assert torch.equal(out, ops.frame_prep(planes, 6, 9, "bt709", full_range=True, dtype=dtype))
 
 
 def test_a_tree_that_was_never_built_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,10 +28,16 @@ __all__ = ["frame_prep", "frame_prep_reference"]
 # Luma weights of red and blue (Kr, Kb) in units of 1e-4: ITU-R BT.601, BT.709, BT.2020 (non-constant luminance)
 MATRICES = {"bt601": (2990, 1140), "bt709": (2126, 722), "bt2020": (2627, 593)}
 MAX_SIZE = 16384  # pixels a side: every product of the formula stays within its integer type
+DTYPES = (torch.uint8, torch.bfloat16)  # of the result: bfloat16's 8 significant bits hold every level exactly
 
 
 def frame_prep(
-    planes: Sequence[Tensor], height: int, width: int, matrix: str = "bt601", full_range: bool = False
+    planes: Sequence[Tensor],
+    height: int,
+    width: int,
+    matrix: str = "bt601",
+    full_range: bool = False,
+    dtype: torch.dtype = torch.uint8,
 ) -> Tensor:
     """Converts frames to BGR and resizes them.
 
@@ -45,22 +51,29 @@ def frame_prep(
         width: Output width in pixels, 1..16384.
         matrix: ``bt601``, ``bt709`` or ``bt2020``; what YUV means. Without effect on grey and BGR.
         full_range: Y, U, V span 0..255 rather than Y 16..235 and U, V 16..240. Without effect on BGR.
+        dtype: of the result: uint8, or bfloat16 for networks that take it. Both hold the same levels, each exactly:
+            the normalisation is the network's own, best folded into its first layer (as ``patch_embed`` has it).
 
     Returns:
-        uint8 [T, height, width, 3], BGR, contiguous, on the device of ``planes``.
+        ``dtype`` [T, height, width, 3], whole levels 0..255, BGR, contiguous, on the device of ``planes``.
 
     Raises:
-        TypeError: ``planes`` is no list or tuple of uint8 tensors, or a size is no int.
+        TypeError: ``planes`` is no list or tuple of uint8 tensors, a size is no int, or ``dtype`` is another.
         ValueError: Plane shapes do not fit each other, devices differ, a size or ``matrix`` is out of range, or (CUDA)
             strides spread one frame over 4 GiB or more.
         ImportError: The tensors are on the CPU, and the package was never built.
     """
-    _check_types(planes, height, width)
-    return _OPERATOR(list(planes), height, width, matrix, full_range)
+    _check_types(planes, height, width, dtype)
+    return _OPERATOR(list(planes), height, width, matrix, full_range, dtype)
 
 
 def frame_prep_reference(
-    planes: Sequence[Tensor], height: int, width: int, matrix: str = "bt601", full_range: bool = False
+    planes: Sequence[Tensor],
+    height: int,
+    width: int,
+    matrix: str = "bt601",
+    full_range: bool = False,
+    dtype: torch.dtype = torch.uint8,
 ) -> Tensor:
     """:func:`frame_prep` in plain PyTorch: the executable specification."""
     first = planes[0].int()
@@ -70,7 +83,7 @@ def frame_prep_reference(
     hq = ((2048 - a) * bgr[:, :, left] + a * bgr[:, :, right] + 8) >> 4  # [T, H, width, 3]
     top, bottom, b = _taps(bgr.shape[1], height, bgr.device)
     b = b[:, None, None]
-    return (((2048 - b) * hq[:, top] + b * hq[:, bottom] + 2**17) >> 18).to(torch.uint8)
+    return (((2048 - b) * hq[:, top] + b * hq[:, bottom] + 2**17) >> 18).to(dtype)
 
 
 def _colour(y: Tensor, chroma: Sequence[Tensor], matrix: str, full_range: bool) -> Tensor:
@@ -134,6 +147,7 @@ def write(
         shape[:3],
         out.data_ptr(),
         size[1:3],
+        out.dtype == torch.bfloat16,
         *stream,
     )
     return out
@@ -145,13 +159,15 @@ def _channels(bgr: Tensor) -> list[tuple[int, ...]]:
     return [(address + channel * step, *strides) for channel in range(3)]
 
 
-def _check_types(planes: Sequence[Tensor], height: int, width: int) -> None:
+def _check_types(planes: Sequence[Tensor], height: int, width: int, dtype: torch.dtype) -> None:
     """What the operator's schema would say less clearly; the rest is checked by the operator itself."""
     if not isinstance(planes, (list, tuple)) or not all(isinstance(p, Tensor) for p in planes):
         raise TypeError(f"planes: expected a list or tuple of tensors, found {_types(planes)}")
     for name, size in (("height", height), ("width", width)):
         if isinstance(size, bool) or not isinstance(size, (int, torch.SymInt)):
             raise TypeError(f"{name}: expected an int, found {type(size).__name__}")
+    if dtype not in DTYPES:
+        raise TypeError(f"dtype: expected {' or '.join(map(str, DTYPES))}, found {dtype}")
     if not planes:  # without a tensor there is no device to run on
         raise ValueError(_misfit([]))
 
@@ -166,25 +182,25 @@ def _check(planes: Sequence[Tensor], height: int, width: int, matrix: str) -> No
             raise ValueError(f"{name}: expected 1..{MAX_SIZE}, found {size}")
     if matrix not in MATRICES:
         raise ValueError(f"matrix: expected one of {', '.join(MATRICES)}, found {matrix!r}")
-    shapes = [p.shape for p in planes]
+    shapes = [tuple(p.shape) for p in planes]
     if not _shapes_fit(shapes):
         raise ValueError(_misfit(shapes))
     device = planes[0].device
     for p in planes:
-        if p.dtype != torch.uint8:
+        if p.dtype is not torch.uint8:
             raise TypeError(f"planes: expected dtype uint8, found {', '.join(str(p.dtype) for p in planes)}")
         if p.device != device:
             raise ValueError(f"planes: expected one device, found {', '.join(str(p.device) for p in planes)}")
 
 
-def _misfit(shapes: Sequence[torch.Size]) -> str:
+def _misfit(shapes: Sequence[tuple[int, ...]]) -> str:
     return (
         "planes: expected Y [T, H, W] with U and V [T, H or ceil(H/2), W or ceil(W/2)], or Y alone, "
-        f"or BGR [T, H, W, 3], with H and W in 1..{MAX_SIZE}; found {[tuple(shape) for shape in shapes]}"
+        f"or BGR [T, H, W, 3], with H and W in 1..{MAX_SIZE}; found {list(shapes)}"
     )
 
 
-def _shapes_fit(shapes: Sequence[torch.Size]) -> bool:
+def _shapes_fit(shapes: Sequence[tuple[int, ...]]) -> bool:
     first = shapes[0]
     packed = len(shapes) == 1 and len(first) == 4 and first[3] == 3
     if not packed and (len(shapes) not in (1, 3) or len(first) != 3):
@@ -199,28 +215,52 @@ def _shapes_fit(shapes: Sequence[torch.Size]) -> bool:
     return len(u) == 3 and u == v and u[0] == frames and u[1] in (height, halves[0]) and u[2] in (width, halves[1])
 
 
-def _fake(planes: list[Tensor], height: int, width: int, matrix: str = "bt601", full_range: bool = False) -> Tensor:
+def _fake(
+    planes: list[Tensor],
+    height: int,
+    width: int,
+    matrix: str = "bt601",
+    full_range: bool = False,
+    dtype: torch.dtype = torch.uint8,
+) -> Tensor:
     _check(planes, height, width, matrix)
-    return planes[0].new_empty((planes[0].shape[0], height, width, 3))
+    first = planes[0]
+    return torch.empty((first.shape[0], height, width, 3), dtype=dtype, device=first.device)
 
 
-def _cpu(planes: list[Tensor], height: int, width: int, matrix: str = "bt601", full_range: bool = False) -> Tensor:
-    return write(native.cpu().frame_prep, planes, _fake(planes, height, width, matrix), matrix, full_range)
+def _cpu(
+    planes: list[Tensor],
+    height: int,
+    width: int,
+    matrix: str = "bt601",
+    full_range: bool = False,
+    dtype: torch.dtype = torch.uint8,
+) -> Tensor:
+    out = _fake(planes, height, width, matrix, full_range, dtype)
+    return write(native.cpu().frame_prep, planes, out, matrix, full_range)
 
 
-def _cuda(planes: list[Tensor], height: int, width: int, matrix: str = "bt601", full_range: bool = False) -> Tensor:
+def _cuda(
+    planes: list[Tensor],
+    height: int,
+    width: int,
+    matrix: str = "bt601",
+    full_range: bool = False,
+    dtype: torch.dtype = torch.uint8,
+) -> Tensor:
     module = native.cuda()
     if module is None:
         _check(planes, height, width, matrix)
-        return frame_prep_reference(planes, height, width, matrix, full_range)
-    out = _fake(planes, height, width, matrix)
+        return frame_prep_reference(planes, height, width, matrix, full_range, dtype)
+    out = _fake(planes, height, width, matrix, full_range, dtype)
     with torch.cuda.device(out.device):
         stream = torch.cuda.current_stream().cuda_stream
         return write(module.frame_prep, planes, out, matrix, full_range, stream)
 
 
 register(
-    'frame_prep(Tensor[] planes, SymInt height, SymInt width, str matrix="bt601", bool full_range=False) -> Tensor',
+    'frame_prep(Tensor[] planes, SymInt height, SymInt width, str matrix="bt601", bool full_range=False, '
+    "ScalarType dtype=uint8) -> Tensor",
     cpu=_cpu,
     cuda=_cuda,
     fake=_fake,

@@ -14,6 +14,7 @@ from op_cases import (
     motion_weights,
     patch_embed,
     smooth_max,
+    weighted_mse,
 )
 from op_cases.case import Case
 
@@ -28,4 +29,5 @@ CASES: dict[str, Callable[[str], Iterator[Case]]] = {
     "linear": linear.cases,
     "mlp": mlp.cases,
     "patch_embed": patch_embed.cases,
+    "weighted_mse": weighted_mse.cases,
 }

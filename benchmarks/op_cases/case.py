@@ -20,7 +20,8 @@ class Case:
 
     ``run`` and every baseline return the same result, a tensor or an array or a tuple of them, within ``atol``; the
     benchmark checks it. Baselines are named as columns of the table: ``eager`` and ``compile`` (PyTorch), ``opencv``
-    (OpenCV or NumPy, with PyTorch where they lack a step).
+    (OpenCV or NumPy, with PyTorch where they lack a step), ``sdpa`` (PyTorch's attention), ``step`` (the training step
+    that the op is part of).
     """
 
     op: str

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #if defined(__CUDACC__)
 #define AEDMAE_HD __host__ __device__
@@ -25,8 +26,9 @@ struct FramePrep {
   int32_t kr, kb;        // the matrix' luma weights of red and blue, in units of 1e-4
   int32_t full_range;    // 0: Y in 16..235, chroma in 16..240; 1: both in 0..255
   int32_t frames, height, width;
-  uint8_t* out;  // BGR [frames, out_height, out_width, 3], contiguous
+  void* out;  // BGR [frames, out_height, out_width, 3], contiguous
   int32_t out_height, out_width;
+  int32_t bfloat16;  // what `out` holds: 0: uint8; 1: the same levels in bfloat16
 };
 
 // Functions here are `static`: each translation unit, compiled for its own instruction set, keeps its own copy. An
@@ -78,5 +80,13 @@ AEDMAE_HD static inline int32_t chroma_far(int32_t x, int32_t sub, int32_t size)
 }
 
 AEDMAE_HD static inline int32_t clip8(int32_t v) { return v < 0 ? 0 : v > 255 ? 255 : v; }
+
+// The bits of a level, 0..255, in bfloat16: float32's upper half. Its 8 significant bits hold every level exactly.
+AEDMAE_HD static inline uint16_t bfloat16_bits(int32_t level) {
+  const float value = static_cast<float>(level);
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return static_cast<uint16_t>(bits >> 16);
+}
 
 }  // namespace aedmae

@@ -19,6 +19,7 @@ auto frame_prep_binding(void (*run)(const FramePrep&, Extra...)) {
                int32_t kr, int32_t kb, bool full_range,            // colour
                std::array<int32_t, 3> source,                      // frames, height, width
                uintptr_t out, std::array<int32_t, 2> size,         // BGR [frames, *size, 3]; height, width
+               bool bfloat16,                                      // of `out`; else uint8
                Extra... extra) {
     FramePrep args{};
     args.planes = static_cast<int32_t>(planes.size());
@@ -32,8 +33,9 @@ auto frame_prep_binding(void (*run)(const FramePrep&, Extra...)) {
     args.sub_y = sub[0], args.sub_x = sub[1];
     args.kr = kr, args.kb = kb, args.full_range = full_range;
     args.frames = source[0], args.height = source[1], args.width = source[2];
-    args.out = reinterpret_cast<uint8_t*>(out);
+    args.out = reinterpret_cast<void*>(out);
     args.out_height = size[0], args.out_width = size[1];
+    args.bfloat16 = bfloat16;
     pybind11::gil_scoped_release no_gil;
     run(args, extra...);
   };

@@ -38,7 +38,7 @@ void aedmae_frame_prep(const aedmae_planes* args) {
   a.planes = p.planes, a.is_bgr = p.is_bgr, a.sub_y = p.sub_y, a.sub_x = p.sub_x;
   a.kr = p.kr, a.kb = p.kb, a.full_range = p.full_range;
   a.frames = p.count, a.height = p.height, a.width = p.width;
-  a.out = p.out, a.out_height = p.out_height, a.out_width = p.out_width;
+  a.out = p.out, a.out_height = p.out_height, a.out_width = p.out_width, a.bfloat16 = p.bfloat16;
   aedmae::frame_prep_cpu(a);
 }
 

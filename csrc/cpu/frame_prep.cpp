@@ -1,7 +1,9 @@
 #include "frame_prep.h"
 
 #include <algorithm>
+#include <array>
 #include <iterator>
+#include <memory>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -11,7 +13,7 @@
 namespace aedmae {
 namespace {
 
-// Memory for one call's tables and scratch rows, zeroed, so that padding never holds garbage.
+// Memory for one geometry's tables and scratch rows, zeroed, so that padding never holds garbage.
 class Arena {
  public:
   template <class T>
@@ -116,7 +118,35 @@ RowPlan make_plan(Arena& arena, const FramePrep& a) {
   p.v_row = arena.take<int16_t>(row + 1) + 1;
   for (int16_t** r : {&p.y, &p.u, &p.v}) *r = arena.take<int16_t>(row);
   for (uint8_t*& r : p.bgr) r = arena.take<uint8_t>(row);
+  for (int16_t*& r : p.hq) r = arena.take<int16_t>(3 * padded(a.out_width));
+  p.levels = arena.take<uint8_t>(3 * padded(a.out_width));
   return p;
+}
+
+// All that a plan depends on.
+using Geometry = std::array<int64_t, 13>;
+
+Geometry geometry_of(const FramePrep& a) {
+  const int64_t* const pixel = a.pixel_stride;
+  return {a.width, a.out_width,  a.planes, a.is_bgr, a.sub_y,  a.sub_x, a.kr,
+          a.kb,    a.full_range, pixel[0], pixel[1], pixel[2], turns(a)};
+}
+
+// The calling thread's plan: of a small frame, making it anew would take a twentieth of the time.
+const RowPlan& plan_for(const FramePrep& a) {
+  struct Kept {
+    Geometry geometry;
+    Arena arena;
+    RowPlan plan;
+  };
+  thread_local std::unique_ptr<const Kept> kept;
+  const Geometry geometry = geometry_of(a);
+  if (!kept || kept->geometry != geometry) {
+    Arena arena;
+    const RowPlan plan = make_plan(arena, a);
+    kept.reset(new Kept{geometry, std::move(arena), plan});
+  }
+  return kept->plan;
 }
 
 SourceRow source_row(const FramePrep& a, int64_t t, int32_t y) {
@@ -132,10 +162,9 @@ SourceRow source_row(const FramePrep& a, int64_t t, int32_t y) {
 
 void frame_prep_cpu(const FramePrep& a) {
   const FramePrepRows& rows = kernels().frame_prep;
-  Arena arena;
-  const RowPlan plan = make_plan(arena, a);
-  const int64_t hq = 3 * padded(a.out_width);
-  int16_t* const slot[2] = {arena.take<int16_t>(hq), arena.take<int16_t>(hq)};
+  const RowPlan& plan = plan_for(a);
+  int16_t* const* const slot = plan.hq;
+  const int64_t row_size = int64_t{a.out_width} * 3;
 
   for (int64_t t = 0; t < a.frames; ++t) {
     // An output row lies between source rows y and y + 1: one is in each slot, and stays for the next output row.
@@ -149,7 +178,13 @@ void frame_prep_cpu(const FramePrep& a) {
       const Tap tap = make_tap(y, a.height, a.out_height);
       const int16_t* top = converted(tap.index);
       const int16_t* bottom = tap.weight ? converted(tap.index + 1) : top;
-      rows.output_row(plan, top, bottom, tap.weight, a.out + (t * a.out_height + y) * a.out_width * 3);
+      const int64_t start = (t * a.out_height + y) * row_size;
+      if (a.bfloat16) {
+        rows.output_row(plan, top, bottom, tap.weight, plan.levels);
+        rows.widen(plan.levels, row_size, static_cast<uint16_t*>(a.out) + start);
+      } else {
+        rows.output_row(plan, top, bottom, tap.weight, static_cast<uint8_t*>(a.out) + start);
+      }
     }
   }
 }

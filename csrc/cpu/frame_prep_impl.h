@@ -165,7 +165,7 @@ void convert_whole(const Matrix matrix, int n, const uint8_t* __restrict y, cons
     const Matrix::Bgr odd = matrix(shl16<4>(shr16<8>(luma)), add16(u3, load(u + k + 1)), add16(v3, load(v + k + 1)));
     const auto put = [k](T* to, Vec first, Vec second) {
       if (sizeof(T) == 1)
-        store(to + 2 * k, or_(clip8(first), shl16<8>(clip8(second))));
+        store(to + 2 * k, pack8_in_turn(first, second));
       else
         store(to + k, shl16<6>(add16(clip8(first), clip8(second))));
     };
@@ -267,10 +267,14 @@ void output_row(const RowPlan& p, const int16_t* __restrict hq0, const int16_t* 
                 uint8_t* __restrict out) {
   const int n = p.out_width;
   const int64_t stride = p.planes == 1 ? 0 : padded(n);
-  const Vec weights = all32(pair(2048 - weight, weight)), half = all32(1 << 17);
+  // All of it 16 bits wide: the result is (a + 64 + floor(w (b - a) / 2048)) >> 7, where a is the row that weighs more,
+  // and that floor is the high half of (a - b) times -32 w, which fits int16 for w <= 1024.
+  const bool second = weight > 1024;
+  const int16_t *const most = second ? hq1 : hq0, *const rest = second ? hq0 : hq1;
+  const Vec slope = all16(-32 * (second ? 2048 - weight : weight)), half = all16(64);
   const auto blend = [&](int64_t i) {
-    const Vec a = load(hq0 + i), b = load(hq1 + i);
-    return pack(shr32<18>(add32(madd(lo(a, b), weights), half)), shr32<18>(add32(madd(hi(a, b), weights), half)));
+    const Vec a = load(most + i), b = load(rest + i);
+    return shr16<7>(add16(add16(a, half), mulhi16(sub16(a, b), slope)));
   };
   const auto bytes = [&](int64_t i) { return pack8(blend(i), blend(i + kLanes)); };
   for (int x = 0; x < n; x += 2 * kLanes) {
@@ -285,9 +289,13 @@ void output_row(const RowPlan& p, const int16_t* __restrict hq0, const int16_t* 
   }
 }
 
+void widen(const uint8_t* __restrict levels, int64_t n, uint16_t* __restrict out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = bfloat16_bits(levels[i]);
+}
+
 }  // namespace
 
-extern const FramePrepRows frame_prep_rows{source_row, output_row};
+extern const FramePrepRows frame_prep_rows{source_row, output_row, widen};
 
 }  // namespace AEDMAE_ISA
 }  // namespace aedmae

@@ -53,6 +53,8 @@ struct RowPlan {
   int16_t *u_row, *v_row;           // its chroma, 4 times its scale; [-1] and [size] repeat the edges
   int16_t *y, *u, *v;               // the n pixels, 16 times their scale
   uint8_t* bgr[3];                  // the n pixels' colours
+  int16_t* hq[2];                   // two source rows, resampled: [3][padded(w)], 128 times the colour
+  uint8_t* levels;                  // a row of the result, before it becomes bfloat16: [padded(w), 3]
 };
 
 // One source row: of each plane, the row that it lies in or near, and the other row of chroma that it lies between.
@@ -65,6 +67,8 @@ struct FramePrepRows {
   void (*source_row)(const RowPlan&, const SourceRow&, int16_t* hq);
   // Interpolates between two such rows: out [w, 3] = ((2048 - weight) * hq0 + weight * hq1 + 2^17) >> 18.
   void (*output_row)(const RowPlan&, const int16_t* hq0, const int16_t* hq1, int32_t weight, uint8_t* out);
+  // n levels as bfloat16.
+  void (*widen)(const uint8_t* levels, int64_t n, uint16_t* out);
 };
 
 namespace base {

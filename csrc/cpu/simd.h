@@ -2,8 +2,8 @@
 // need, for the instruction set this translation unit is compiled for.
 //
 // `lo` and `hi` interleave 16-bit lanes within 128-bit parts and `pack` undoes exactly that: a kernel that uses all
-// three never sees the order in between. `join` (to int16) and `pack8` (to bytes) narrow two vectors in plain order.
-// All three saturate. `madd` multiplies 16-bit lanes and adds up neighbours. `parts(f)` is f(0), f(1), ... of 128 bits.
+// three never sees the order in between. `join` (to int16) and `pack8` (to bytes) narrow two vectors in plain order,
+// `pack8_in_turn` to a0 b0 a1 b1 ... All four saturate. `madd` multiplies 16-bit lanes and adds up neighbours. `parts(f)` is f(0), f(1), ... of 128 bits.
 #pragma once
 
 #include <cstdint>
@@ -38,6 +38,8 @@ inline Vec all16(int v) { return _mm512_set1_epi16(static_cast<int16_t>(v)); }
 inline Vec all32(int v) { return _mm512_set1_epi32(v); }
 inline Vec add16(Vec a, Vec b) { return _mm512_add_epi16(a, b); }
 inline Vec add32(Vec a, Vec b) { return _mm512_add_epi32(a, b); }
+inline Vec sub16(Vec a, Vec b) { return _mm512_sub_epi16(a, b); }
+inline Vec mulhi16(Vec a, Vec b) { return _mm512_mulhi_epi16(a, b); }  // (a * b) >> 16
 inline Vec or_(Vec a, Vec b) { return _mm512_or_si512(a, b); }
 inline Vec madd(Vec a, Vec b) { return _mm512_madd_epi16(a, b); }
 template <int n>
@@ -59,12 +61,15 @@ inline Vec pack(Vec a, Vec b) { return _mm512_packs_epi32(a, b); }
 inline Vec plain_order(Vec a) { return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), a); }
 inline Vec join(Vec a, Vec b) { return plain_order(pack(a, b)); }
 inline Vec pack8(Vec a, Vec b) { return plain_order(_mm512_packus_epi16(a, b)); }
+inline Vec pack8_in_turn(Vec a, Vec b) {
+  const Part in_turn = _mm_setr_epi8(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
+  return _mm512_shuffle_epi8(_mm512_packus_epi16(a, b), _mm512_broadcast_i32x4(in_turn));
+}
 #define AEDMAE_HAS_SHUFFLE8  // a byte position with its top bit set gives 0
 inline Vec shuffle8(Vec a, Vec bytes) { return _mm512_shuffle_epi8(a, bytes); }
 inline Vec select(Vec mask, Vec a, Vec b) { return _mm512_ternarylogic_epi32(mask, a, b, 0xca); }
 #define AEDMAE_HAS_PERMUTE16  // 32 lanes of the 64 of a and b
 inline Vec permute16(Vec a, Vec b, Vec lanes) { return _mm512_permutex2var_epi16(a, lanes, b); }
-inline Vec sub16(Vec a, Vec b) { return _mm512_sub_epi16(a, b); }
 inline Vec mulhrs16(Vec a, Vec b) { return _mm512_mulhrs_epi16(a, b); }  // (a * b + 2^14) >> 15
 template <class F>
 inline Vec parts(F part) {
@@ -92,6 +97,8 @@ inline Vec all16(int v) { return _mm256_set1_epi16(static_cast<int16_t>(v)); }
 inline Vec all32(int v) { return _mm256_set1_epi32(v); }
 inline Vec add16(Vec a, Vec b) { return _mm256_add_epi16(a, b); }
 inline Vec add32(Vec a, Vec b) { return _mm256_add_epi32(a, b); }
+inline Vec sub16(Vec a, Vec b) { return _mm256_sub_epi16(a, b); }
+inline Vec mulhi16(Vec a, Vec b) { return _mm256_mulhi_epi16(a, b); }  // (a * b) >> 16
 inline Vec or_(Vec a, Vec b) { return _mm256_or_si256(a, b); }
 inline Vec madd(Vec a, Vec b) { return _mm256_madd_epi16(a, b); }
 template <int n>
@@ -113,6 +120,10 @@ inline Vec pack(Vec a, Vec b) { return _mm256_packs_epi32(a, b); }
 inline Vec plain_order(Vec a) { return _mm256_permute4x64_epi64(a, 0b11'01'10'00); }
 inline Vec join(Vec a, Vec b) { return plain_order(pack(a, b)); }
 inline Vec pack8(Vec a, Vec b) { return plain_order(_mm256_packus_epi16(a, b)); }
+inline Vec pack8_in_turn(Vec a, Vec b) {
+  const Part in_turn = _mm_setr_epi8(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
+  return _mm256_shuffle_epi8(_mm256_packus_epi16(a, b), _mm256_broadcastsi128_si256(in_turn));
+}
 #define AEDMAE_HAS_SHUFFLE8  // a byte position with its top bit set gives 0
 inline Vec shuffle8(Vec a, Vec bytes) { return _mm256_shuffle_epi8(a, bytes); }
 inline Vec select(Vec mask, Vec a, Vec b) { return _mm256_blendv_epi8(b, a, mask); }
@@ -139,6 +150,8 @@ inline Vec all16(int v) { return _mm_set1_epi16(static_cast<int16_t>(v)); }
 inline Vec all32(int v) { return _mm_set1_epi32(v); }
 inline Vec add16(Vec a, Vec b) { return _mm_add_epi16(a, b); }
 inline Vec add32(Vec a, Vec b) { return _mm_add_epi32(a, b); }
+inline Vec sub16(Vec a, Vec b) { return _mm_sub_epi16(a, b); }
+inline Vec mulhi16(Vec a, Vec b) { return _mm_mulhi_epi16(a, b); }  // (a * b) >> 16
 inline Vec or_(Vec a, Vec b) { return _mm_or_si128(a, b); }
 inline Vec madd(Vec a, Vec b) { return _mm_madd_epi16(a, b); }
 template <int n>
@@ -159,6 +172,10 @@ inline Vec hi(Vec a, Vec b) { return _mm_unpackhi_epi16(a, b); }
 inline Vec pack(Vec a, Vec b) { return _mm_packs_epi32(a, b); }
 inline Vec join(Vec a, Vec b) { return pack(a, b); }
 inline Vec pack8(Vec a, Vec b) { return _mm_packus_epi16(a, b); }
+inline Vec pack8_in_turn(Vec a, Vec b) {
+  const Vec both = pack8(a, b);
+  return _mm_unpacklo_epi8(both, _mm_srli_si128(both, 8));
+}
 template <class F>
 inline Vec parts(F part) {
   return part(0);
@@ -183,6 +200,10 @@ inline Vec all16(int v) { return vdupq_n_s16(static_cast<int16_t>(v)); }
 inline Vec all32(int v) { return vec(vdupq_n_s32(v)); }
 inline Vec add16(Vec a, Vec b) { return vaddq_s16(a, b); }
 inline Vec add32(Vec a, Vec b) { return vec(vaddq_s32(s32(a), s32(b))); }
+inline Vec sub16(Vec a, Vec b) { return vsubq_s16(a, b); }
+inline Vec mulhi16(Vec a, Vec b) {  // (a * b) >> 16
+  return vuzp2q_s16(vec(vmull_s16(vget_low_s16(a), vget_low_s16(b))), vec(vmull_high_s16(a, b)));
+}
 inline Vec or_(Vec a, Vec b) { return vorrq_s16(a, b); }
 inline Vec madd(Vec a, Vec b) {
   return vec(vpaddq_s32(vmull_s16(vget_low_s16(a), vget_low_s16(b)), vmull_high_s16(a, b)));
@@ -205,6 +226,10 @@ inline Vec hi(Vec a, Vec b) { return vzip2q_s16(a, b); }
 inline Vec pack(Vec a, Vec b) { return vqmovn_high_s32(vqmovn_s32(s32(a)), s32(b)); }
 inline Vec join(Vec a, Vec b) { return pack(a, b); }
 inline Vec pack8(Vec a, Vec b) { return vec(vqmovun_high_s16(vqmovun_s16(a), b)); }
+inline Vec pack8_in_turn(Vec a, Vec b) {
+  const uint8x8x2_t both = vzip_u8(vqmovun_s16(a), vqmovun_s16(b));
+  return vec(vcombine_u8(both.val[0], both.val[1]));
+}
 #define AEDMAE_HAS_SHUFFLE8
 inline Vec shuffle8(Vec a, Vec bytes) { return vec(vqtbl1q_u8(u8(a), u8(bytes))); }
 template <class F>

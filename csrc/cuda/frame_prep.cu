@@ -78,7 +78,10 @@ __device__ void chroma(const uint8_t* frame, const Grid& grid, const ChromaTaps&
   }
 }
 
-template <Source source>
+__device__ void put(uint8_t* out, int32_t level) { *out = static_cast<uint8_t>(level); }
+__device__ void put(uint16_t* out, int32_t level) { *out = bfloat16_bits(level); }
+
+template <Source source, class Level>
 __global__ void __launch_bounds__(256) frame_prep_kernel(const FramePrep a, const Colour c) {
   const int32_t x = static_cast<int32_t>(blockIdx.x * blockDim.x + threadIdx.x);
   const int32_t y = static_cast<int32_t>(blockIdx.y * blockDim.y + threadIdx.y);
@@ -105,11 +108,20 @@ __global__ void __launch_bounds__(256) frame_prep_kernel(const FramePrep a, cons
     const Bgr top = mix(pixel(0, 0), pixel(0, 1), h.weight, 8, 4);
     const Bgr bottom = mix(pixel(1, 0), pixel(1, 1), h.weight, 8, 4);
     const Bgr result = mix(top, bottom, v.weight, 1 << 17, 18);
-    uint8_t* out = a.out + ((t * a.out_height + y) * a.out_width + x) * 3;
-    out[0] = static_cast<uint8_t>(result.b);
-    out[1] = static_cast<uint8_t>(result.g);
-    out[2] = static_cast<uint8_t>(result.r);
+    Level* const out = static_cast<Level*>(a.out) + ((t * a.out_height + y) * a.out_width + x) * 3;
+    put(out, result.b);
+    put(out + 1, result.g);
+    put(out + 2, result.r);
   }
+}
+
+using Kernel = void (*)(FramePrep, Colour);
+
+template <class Level>
+Kernel kernel_for(const FramePrep& a) {
+  return a.is_bgr        ? frame_prep_kernel<Source::bgr, Level>
+         : a.planes == 3 ? frame_prep_kernel<Source::yuv, Level>
+                         : frame_prep_kernel<Source::grey, Level>;
 }
 
 }  // namespace
@@ -123,9 +135,7 @@ void frame_prep_cuda(const FramePrep& a, uintptr_t stream) {
   const uint32_t slices = (a.frames + kFramesPerThread - 1) / kFramesPerThread;
   const dim3 grid((a.out_width + block.x - 1) / block.x, (a.out_height + block.y - 1) / block.y,
                   slices < 65535 ? slices : 65535);
-  const auto kernel = a.is_bgr        ? frame_prep_kernel<Source::bgr>
-                      : a.planes == 3 ? frame_prep_kernel<Source::yuv>
-                                      : frame_prep_kernel<Source::grey>;
+  const Kernel kernel = a.bfloat16 ? kernel_for<uint16_t>(a) : kernel_for<uint8_t>(a);
   launch("frame_prep", kernel, grid, block, 0, reinterpret_cast<cudaStream_t>(stream), a,
          make_colour(a.kr, a.kb, a.full_range));
 }

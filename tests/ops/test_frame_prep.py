@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from aedmae_fast.ops import frame_prep, native
-from aedmae_fast.ops.frame_prep import MATRICES, coefficients, frame_prep_reference, write
+from aedmae_fast.ops.frame_prep import DTYPES, MATRICES, coefficients, frame_prep_reference, write
 
 Planes = tuple[Tensor, ...]
 KINDS = {  # chroma's sub-sampling (y, x)
@@ -87,12 +87,12 @@ def exact_colours(planes: Planes, matrix: str, full_range: bool) -> np.ndarray:
 
 
 def check_kernel(kernel: object, planes: Planes, height: int, width: int, *args: object) -> None:
-    """A kernel writes every byte, and each is the specification's."""
+    """A kernel writes every level, and each is the specification's, in both dtypes."""
     expected = frame_prep_reference(planes, height, width, *args)
-    for sentinel in (0x55, 0xAA):
-        out = torch.full_like(expected, sentinel)
+    for sentinel, dtype in ((0x55, torch.uint8), (0xAA, torch.uint8), (torch.nan, torch.bfloat16)):
+        out = torch.full_like(expected, sentinel, dtype=dtype)
         write(kernel, planes, out, *args)
-        torch.testing.assert_close(out, expected, rtol=0, atol=0)
+        torch.testing.assert_close(out, expected.to(dtype), rtol=0, atol=0)
 
 
 # The specification
@@ -153,6 +153,13 @@ def test_coefficients_fit_their_types() -> None:
             assert offset == (0 if full_range else 16)
 
 
+def test_bfloat16_holds_the_same_levels() -> None:
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1).expand(-1, -1, -1, 3)
+    found = frame_prep_reference((levels,), 16, 16, dtype=torch.bfloat16)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found.double(), levels.double())
+
+
 # The C++ kernels
 
 
@@ -203,10 +210,26 @@ def test_any_shape(
 
 def test_nothing_around_the_result_is_written(isa: str) -> None:
     planes = make_planes("420", 1, 36, 100)
-    room = torch.full((3, 20, 50, 3), 9, dtype=torch.uint8)
-    write(native.cpu().frame_prep, planes, room[1:2], "bt601", False)
-    assert torch.equal(room[1:2], frame_prep_reference(planes, 20, 50))
-    assert (room[::2] == 9).all()
+    for dtype in DTYPES:
+        room = torch.full((3, 20, 50, 3), 9, dtype=dtype)
+        write(native.cpu().frame_prep, planes, room[1:2], "bt601", False)
+        assert torch.equal(room[1:2], frame_prep_reference(planes, 20, 50, dtype=dtype))
+        assert (room[::2] == 9).all()
+
+
+def test_a_plan_is_kept_for_its_geometry_alone(isa: str) -> None:
+    """Whatever a call differs in from the one before: sizes, layout, matrix, range, the number of planes."""
+    calls = [(kind, 21, 70, 11, 90, "bt601", False) for kind in KINDS]
+    calls += [
+        ("420", 21, 71, 11, 90, "bt601", False),
+        ("420", 21, 71, 11, 30, "bt601", False),
+        ("420", 21, 71, 11, 30, "bt709", False),
+        ("420", 21, 71, 11, 30, "bt709", True),
+        ("grey", 40, 71, 9, 30, "bt709", True),
+    ]
+    for kind, h, w, height, width, matrix, full_range in [*calls, *calls[::-1]]:
+        planes = make_planes(kind, 1, h, w)
+        check_kernel(native.cpu().frame_prep, planes, height, width, matrix, full_range)
 
 
 def before_forbidden_memory(planes: Planes) -> Planes:
@@ -273,6 +296,7 @@ def test_defaults_are_the_operators() -> None:
     expected = frame_prep_reference(planes, 8, 8, "bt601", False)
     assert torch.equal(frame_prep(planes, 8, 8), expected)
     assert torch.equal(torch.ops.aedmae.frame_prep(planes, 8, 8), expected)
+    assert expected.dtype == torch.uint8
 
 
 def test_no_frames() -> None:
@@ -282,14 +306,18 @@ def test_no_frames() -> None:
 @pytest.mark.parametrize("kind", ["420", "grey", "bgr"])
 def test_opcheck(kind: str) -> None:
     planes = list(make_planes(kind, 2, 20, 30, padding=3))
-    torch.library.opcheck(torch.ops.aedmae.frame_prep.default, (planes, 16, 24, "bt709", True))
+    for dtype in DTYPES:
+        torch.library.opcheck(torch.ops.aedmae.frame_prep.default, (planes, 16, 24, "bt709", True, dtype))
 
 
 def test_torch_compile_takes_it_whole() -> None:
-    compiled = torch.compile(lambda planes: frame_prep(planes, 16, 24) + 1, fullgraph=True, backend="aot_eager")
+    def both(planes: Planes) -> Tensor:
+        return frame_prep(planes, 16, 24) + frame_prep(planes, 16, 24, dtype=torch.bfloat16) / 2
+
+    compiled = torch.compile(both, fullgraph=True, backend="aot_eager")
     for frames in (1, 2):
         planes = make_planes("420", frames, 20, 30)
-        assert torch.equal(compiled(planes), frame_prep(planes, 16, 24) + 1)
+        assert torch.equal(compiled(planes), both(planes))
 
 
 def test_threads_do_not_disturb_each_other() -> None:
@@ -312,6 +340,13 @@ Y, HALF = torch.zeros(2, 8, 10, dtype=torch.uint8), torch.zeros(2, 4, 5, dtype=t
         (TypeError, r"planes: expected dtype uint8, found torch.float32", (Y.float(),), (4, 4)),
         (TypeError, r"height: expected an int, found float", (Y,), (4.0, 4)),
         (TypeError, r"width: expected an int, found bool", (Y,), (4, True)),
+        (
+            TypeError,
+            r"dtype: expected torch.uint8 or torch.bfloat16, found torch.float32",
+            (Y,),
+            (4, 4, "bt601", False, torch.float32),
+        ),
+        (TypeError, r"dtype: expected torch.uint8 or torch.bfloat16, found bf16", (Y,), (4, 4, "bt601", False, "bf16")),
         (ValueError, r"height: expected 1..16384, found 0", (Y,), (0, 4)),
         (ValueError, r"width: expected 1..16384, found 16385", (Y,), (4, 16385)),
         (ValueError, r"matrix: expected one of bt601, bt709, bt2020, found 'rec709'", (Y,), (4, 4, "rec709")),

@@ -24,15 +24,14 @@ class Args(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("planes", "is_bgr", "sub_y", "sub_x", "kr", "kb", "full_range")),
         *((name, ctypes.c_int32) for name in ("frames", "height", "width")),
         ("out", ctypes.c_int64),
-        ("out_height", ctypes.c_int32),
-        ("out_width", ctypes.c_int32),
+        *((name, ctypes.c_int32) for name in ("out_height", "out_width", "bfloat16")),
     )
 
 
-def on_host(planes, is_bgr, sub, kr, kb, full_range, source, out, size):  # type: ignore[no-untyped-def]
+def on_host(planes, is_bgr, sub, kr, kb, full_range, source, out, size, bfloat16):  # type: ignore[no-untyped-def]
     """The kernel compiled for the host, with the signature of ``_cuda.frame_prep``."""
     columns = [(ctypes.c_int64 * 3)(*column) for column in zip(*planes, strict=True)]
-    args = Args(*columns, len(planes), is_bgr, *sub, kr, kb, full_range, *source, out, *size)
+    args = Args(*columns, len(planes), is_bgr, *sub, kr, kb, full_range, *source, out, *size, bfloat16)
     library("frame_prep").frame_prep(ctypes.byref(args))
 
 
@@ -58,7 +57,7 @@ def test_on_host_frames_one_after_another_in_a_thread() -> None:
 def test_frames_beyond_32_bit_offsets_are_refused() -> None:
     module = pytest.importorskip("aedmae_fast._cuda", reason="the CUDA kernels were not built")
     with pytest.raises(ValueError, match="planes: expected frames that span less than 4 GiB"):
-        module.frame_prep([(0, 0, 2**32, 1)], False, (1, 1), 2990, 1140, False, (1, 2, 1), 0, (1, 1), 0)
+        module.frame_prep([(0, 0, 2**32, 1)], False, (1, 1), 2990, 1140, False, (1, 2, 1), 0, (1, 1), False, 0)
 
 
 @pytest.mark.needs_cuda
@@ -80,7 +79,9 @@ def test_on_gpu_operator_equals_the_cpu() -> None:
     with torch.cuda.stream(torch.cuda.Stream()):
         found = frame_prep([plane.cuda() for plane in planes], 64, 128).cpu()
     assert torch.equal(found, expected)
-    torch.library.opcheck(torch.ops.aedmae.frame_prep.default, ([plane.cuda() for plane in planes], 64, 128))
+    on_gpu = [plane.cuda() for plane in planes]
+    assert torch.equal(frame_prep(on_gpu, 64, 128, dtype=torch.bfloat16).cpu(), expected.bfloat16())
+    torch.library.opcheck(torch.ops.aedmae.frame_prep.default, (on_gpu, 64, 128))
 
 
 @pytest.mark.needs_cuda

@@ -38,7 +38,8 @@ typedef struct {
   int32_t full_range;   /* 0: Y in 16..235, chroma in 16..240; 1: both in 0..255 */
   int32_t count, height, width;
   int32_t out_height, out_width;
-  uint8_t* out; /* [count, out_height, out_width, 3], contiguous */
+  int32_t bfloat16; /* what `out` points to: 0 uint8, 1 bfloat16 of the same levels, 0..255 */
+  void* out;        /* [count, out_height, out_width, 3], contiguous */
 } aedmae_planes;
 
 AEDMAE_FAST_API void aedmae_frame_prep(const aedmae_planes* args);
