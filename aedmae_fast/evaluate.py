@@ -167,7 +167,7 @@ def _score(
         "preset": scorer.preset.name,
         "precision": scorer.choices["precision"].value,
         "device": scorer.choices["device"].value,
-        "maps": "what the raw score is the maximum of" if len(maps) else no_maps,
+        "maps": "what the raw score is the maximum of, but for the class probability" if len(maps) else no_maps,
     }
 
 

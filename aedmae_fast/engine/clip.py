@@ -85,7 +85,7 @@ class ClipState:
         self._scored.append(window.frame)
         for column, value in zip(self._terms, (terms.teacher_error, terms.gap, terms.class_prob), strict=True):
             column.append(value)
-        self._raw.extend(self._raw_score.of_terms(terms))
+        self._raw.extend(self._raw_score.of_terms(window.frame, terms))
 
     def smoothed(self, window: Window, maximum: float, mean: Tensor | None) -> None:
         """Take what came of the next window of maps."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +27,17 @@ class RawScore:
         preset: its ``map_filter`` spans ``map_filter[0] // 2`` frames to either side; with a stride, those of them that
             are scored.
         rows: where the maps are kept.
-        on_map: called with each frame's index and its filtered map, float32 [H, W], whose maximum is the raw score; in
-            the order of the frames. Never called where the preset pools by the mean.
+        on_map: called with each frame's index and its filtered map, float32 [H, W], whose maximum is the raw score but
+            for the class probability; in the order of the frames. Never called where the preset pools by the mean.
+
+    The class probability is of a whole frame and says nothing of where: Eq. 6 adds it to every pixel, which comes to
+    adding its mean over the filter's frames to the maximum, and leaves the map comparable between frames.
     """
 
     def __init__(self, preset: ScoringPreset, rows: Rows, on_map: Callable[[int, Tensor], None] | None = None) -> None:
         self._preset, self._rows, self._on_map = preset, rows, on_map
         self._ring = MapRing(rows, preset.map_filter[0]) if preset.pool == "max" else None
+        self._class_probs: deque[tuple[int, float]] = deque()  # by frame, as far back as the filter reaches
 
     def launch(self, frame: int) -> tuple[int, list[Window]]:
         """The next scored frame is computed now: row for its map, and the windows of maps that it completes."""
@@ -45,19 +50,28 @@ class RawScore:
         """No more frames: the windows of maps at the clip's end."""
         return [] if self._ring is None else list(self._ring.finish())
 
-    def of_terms(self, terms: FrameTerms) -> Iterator[float]:
-        """The score of the next frame, where it follows from its terms."""
+    def of_terms(self, frame: int, terms: FrameTerms) -> list[float]:
+        """Take the terms of the next frame; its score where it follows from them, else nothing yet."""
         p = self._preset
-        if p.pool == "mean":
-            raw = p.colour_weight * terms.colour + p.abnormal_weight * terms.abnormal + p.gap_weight * terms.gap
-            yield raw + p.class_weight * terms.class_prob if p.class_weight else raw
+        if p.pool == "max":
+            if p.class_weight:
+                self._class_probs.append((frame, terms.class_prob))
+            return []
+        raw = p.colour_weight * terms.colour + p.abnormal_weight * terms.abnormal + p.gap_weight * terms.gap
+        return [raw + p.class_weight * terms.class_prob if p.class_weight else raw]
 
     def of_maps(self, window: Window, maximum: float, mean: Tensor | None) -> float:
         """The score of the next frame from its window of maps, whose rows it releases."""
         self._rows.release(window.rows)
         if self._on_map is not None and mean is not None:
             self._on_map(window.frame, mean)
-        return maximum
+        if not self._preset.class_weight:
+            return maximum
+        reach = self._preset.map_filter[0] // 2
+        while self._class_probs[0][0] < window.frame - reach:
+            self._class_probs.popleft()
+        near = [prob for frame, prob in self._class_probs if frame <= window.frame + reach]
+        return maximum + self._preset.class_weight * sum(near) / len(near)
 
 
 def fill_gaps(frames: NDArray[np.int64], values: Series, count: int) -> Series:

@@ -153,8 +153,8 @@ class Runner:
         Args:
             masks: int64 [K, L].
             frames: uint8 [R, H, W, 3].
-            maps: float32 [M, H, W]. Where the preset pools by the maximum, the windows' maps of Eq. 6 are written
-                there, after the spatial part of its filter.
+            maps: float32 [M, H, W]. Where the preset pools by the maximum, the windows' maps of Eq. 6 without
+                its class probability are written there, after the spatial part of its filter.
             windows: int64 [b, 3], rows of ``frames``: t-3, t, t+3.
             numbers: int64 [b], which mask each takes.
             places: int64 [b], rows of ``maps``; a row that comes twice must be for the same window.
@@ -174,8 +174,6 @@ class Runner:
         if states.class_logit is not None:
             prob = states.class_logit.sigmoid()
         if p.pool == "max":
-            if p.class_weight:
-                errors = errors + p.class_weight * prob[:, None, None]
             maps.index_copy_(0, places, mean_filter(errors, p.map_filter[1:]))
         return (torch.cat([share * means, prob[:, None]], dim=1),)
 

@@ -132,8 +132,8 @@ class Scorer:
             on_opened: called with a clip's index and its :class:`VideoInfo` when its decoding starts.
             on_scored: called with the number of frames after each batch.
             on_map: called with a clip's index, a frame and its map, float32 [H, W] at model size on the device, whose
-                maximum is the frame's raw score; a clip's frames in order, the last before its scores are yielded.
-                Never called where the preset pools by the mean.
+                maximum is the frame's raw score but for the class probability; a clip's frames in order, the last
+                before its scores are yielded. Never called where the preset pools by the mean.
         """
         listed: dict[int, Path] = {}
 

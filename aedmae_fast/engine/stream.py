@@ -83,7 +83,7 @@ class FrameStream:
         for window, terms in zip(ready, computed.terms, strict=True):
             self._session.frames.release(window.rows)
             self._terms[window.frame] = terms
-            self._raw.extend(self._raw_score.of_terms(terms))
+            self._raw.extend(self._raw_score.of_terms(window.frame, terms))
         for window, maximum in zip(due, computed.maxima, strict=True):
             self._raw.append(self._raw_score.of_maps(window, maximum, None))
         return list(self._emit(ended))

@@ -79,7 +79,7 @@ def _run_model(scorer: Scorer, frames: Tensor, count: int) -> int:
     session = scorer.runner.session(len(frames), 2 * batch + 2 * reach)
     ring, raw = FrameRing(session.frames), RawScore(scorer.preset, session.maps)
     windows = [*ring.push(frames), *ring.finish()]
-    in_flight: deque[tuple[list[Window], Callable[[], Computed]]] = deque()
+    in_flight: deque[tuple[list[Window], list[Window], Callable[[], Computed]]] = deque()
     submitted = done = 0
     try:
         while done < count:
@@ -88,10 +88,12 @@ def _run_model(scorer: Scorer, frames: Tensor, count: int) -> int:
                 chunk = [windows[i % len(windows)]._replace(frame=i) for i in numbers]
                 launched = [raw.launch(i) for i in numbers]
                 due = [window for _, complete in launched for window in complete]
-                in_flight.append((due, session.submit(Batch(chunk, [place for place, _ in launched], due))))
+                in_flight.append((chunk, due, session.submit(Batch(chunk, [place for place, _ in launched], due))))
                 submitted += len(chunk)
-            due, wait = in_flight.popleft()
+            chunk, due, wait = in_flight.popleft()
             computed = wait()
+            for window, terms in zip(chunk, computed.terms, strict=True):
+                raw.of_terms(window.frame, terms)
             for window, maximum in zip(due, computed.maxima, strict=True):
                 raw.of_maps(window, maximum, None)
             done += len(computed.terms)

@@ -66,8 +66,11 @@ def test_fill_gaps() -> None:
     assert np.isnan(fill_gaps(np.array([], dtype=np.int64), np.array([]), 2)).all()
 
 
-def raw_scores(preset: ScoringPreset, frames: list[int], maps: torch.Tensor, **how: Any) -> dict[int, float]:
+def raw_scores(
+    preset: ScoringPreset, frames: list[int], maps: torch.Tensor, probs: torch.Tensor | None = None, **how: Any
+) -> dict[int, float]:
     """As a loop does: the maps of a few frames at a time, then what is due."""
+    probs = torch.zeros(len(frames)) if probs is None else probs
     resident = Resident(tuple(maps.shape[1:]), torch.float32, torch.device("cpu"))
     rows = resident.lend(preset.map_filter[0] - 1 + 4)
     stream, found = RawScore(preset, rows, **how), {}
@@ -77,6 +80,8 @@ def raw_scores(preset: ScoringPreset, frames: list[int], maps: torch.Tensor, **h
             row, complete = stream.launch(frame)
             resident.tensor[row] = mean_filter(m, preset.map_filter[1:])
             due += complete
+        for frame, prob in zip(frames[start : start + 4], probs[start : start + 4].tolist(), strict=True):
+            assert stream.of_terms(frame, FrameTerms(1.5, 0.5, 3.0, prob)) == []
         due += stream.finish() if start + 4 >= len(frames) else []
         for window in due:
             of_window = resident.tensor, torch.tensor([window.rows])
@@ -109,7 +114,14 @@ def test_raw_score_is_due_as_soon_as_its_neighbours_are_known() -> None:
     assert [[w.frame for w in stream.launch(t)[1]] for t in range(6)] == [[], [], [], [], [0], [1]]
 
 
-def test_the_raw_score_is_the_maximum_of_the_map_handed_out() -> None:
+def test_the_class_probability_is_as_if_it_were_added_to_every_pixel() -> None:
+    preset, maps, probs = PRESETS["paper"], torch.rand(25, 12, 16), torch.rand(25)
+    found = raw_scores(preset, list(range(25)), maps, probs)
+    expected = smooth_max(maps + preset.class_weight * probs[:, None, None], preset.map_filter)
+    np.testing.assert_allclose(list(found.values()), expected.tolist(), rtol=1e-6)
+
+
+def test_without_the_class_probability_the_raw_score_is_the_maximum_of_the_map_handed_out() -> None:
     handed: dict[int, torch.Tensor] = {}
     raw = raw_scores(PRESETS["paper"], list(range(20)), torch.rand(20, 12, 16), on_map=handed.__setitem__)
     assert list(handed) == list(range(20))
@@ -122,7 +134,7 @@ def test_mean_pooling_weighs_the_terms() -> None:
     for preset, expected in (("release-avenue", 5.0), ("release-shanghaitech", 2.0)):
         stream = RawScore(PRESETS[preset], none)
         assert stream.launch(0) == (0, [])
-        assert list(stream.of_terms(terms)) == [expected]
+        assert stream.of_terms(0, terms) == [expected]
         assert stream.finish() == []
 
 
