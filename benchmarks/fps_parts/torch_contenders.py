@@ -92,7 +92,7 @@ class Ours:
     def _scored(self, frames: Tensor, windows: Tensor, ids: Tensor) -> tuple[Tensor, ...]:
         m, p = self._model, self._preset
         states = m(frames, windows, ids)
-        middle = frames[windows[:, MIDDLE]]
+        middle = frames.index_select(0, windows[:, MIDDLE])
         weights = (p.colour_weight, p.abnormal_weight, p.gap_weight)
         maps, means = discrepancy_map(
             states.teacher, states.student, *m.heads, middle, m.config.patch, p.error, weights
