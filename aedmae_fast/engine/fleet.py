@@ -15,6 +15,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -130,7 +131,13 @@ class _Worker:
         self.pipe, theirs = context.Pipe()
         arguments = theirs, self.checkpoint, self.settings
         self.process = context.Process(target=_work, args=arguments, daemon=True)
-        self.process.start()
+        # A terminal's Ctrl-C goes to every process; what is blocked here stays blocked in the one that is started.
+        resource_tracker.ensure_running()  # or the first start would do so, and unblock it
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()  # so that the pipe ends where the process does
 
     def give(self, index: int | None, paths: Sequence[str | Path]) -> None:
@@ -152,7 +159,6 @@ class _Worker:
 
 def _work(pipe: Connection, checkpoint: str, settings: dict[str, Any]) -> None:
     """A process: a scorer that asks for its files."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sending = threading.Lock()  # decoders ask, the loop reports
     given: list[int] = []
 

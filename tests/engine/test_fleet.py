@@ -46,6 +46,8 @@ def crew(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         def __post_init__(self) -> None:
             super().__post_init__()
             started.append(self)
+            assert self.process.pid is not None
+            os.kill(self.process.pid, signal.SIGINT)  # as a terminal's Ctrl-C: not theirs to act on
 
     monkeypatch.setattr(fleet, "_Worker", Noted)
     return started
