@@ -11,9 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+import torch
+
 from aedmae_fast import env
 from aedmae_fast.config import PRESETS
+from aedmae_fast.engine import choose
 from aedmae_fast.engine.choose import Choice
+from aedmae_fast.engine.fleet import Fleet
 from aedmae_fast.engine.job import Entry, Item, Job, JobError, name_items
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import Scorer
@@ -62,7 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     how.add_argument("--preset", default="auto", choices=["auto", *PRESETS], help="formula of the score")
     how.add_argument("--smooth", default="preset", choices=["preset", "none"], help="temporal smoothing")
-    how.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: %(default)s)")
+    how.add_argument(
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda, cuda:N; a process each: cuda:0,cuda:1, or all for every GPU (default: %(default)s)",
+    )
     how.add_argument("--decoder", default="auto", choices=get_args(Decoder), help="(default: %(default)s)")
     how.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"], help="(default: %(default)s)")
     how.add_argument("--batch-size", default="auto", metavar="N", help="frames per step (default: %(default)s)")
@@ -83,18 +91,7 @@ def _score(options: argparse.Namespace, console: Console) -> int:
         plot.require_matplotlib()
     items, left_out = _items(options, console)
     model = load_model(options.checkpoint)
-    scorer = Scorer(
-        model,
-        preset=options.preset,
-        device=options.device,
-        precision=options.precision,
-        batch_size=options.batch_size,
-        threads=options.threads,
-        workers=options.workers,
-        decoder=options.decoder,
-        stride=options.stride,
-        smoothing=options.smooth == "preset",
-    )
+    scorer = _scorer(options, model)
     settings = _settings(options, model, scorer)
     console.say(f"aedmae_fast {__version__}: {len(items)} videos -> {options.out}")
     console.choices(_choices(options, scorer))
@@ -108,7 +105,17 @@ def _score(options: argparse.Namespace, console: Console) -> int:
     return SOME_NOT_OK if not_ok or left_out else OK
 
 
-def _run(options: argparse.Namespace, console: Console, scorer: Scorer, job: Job, items: list[Item]) -> int:
+def _scorer(options: argparse.Namespace, model: AedMae) -> Scorer | Fleet:
+    """Here, or in a process for each of several devices."""
+    settings = {name: getattr(options, name) for name in ("preset", "precision", "batch_size", "threads", "workers")}
+    settings |= {"decoder": options.decoder, "stride": options.stride, "smoothing": options.smooth == "preset"}
+    devices = choose.devices_of(options.device)
+    if len(devices) > 1:
+        return Fleet(options.checkpoint, model.config, devices, **settings)
+    return Scorer(model, device=devices[0], **settings)
+
+
+def _run(options: argparse.Namespace, console: Console, scorer: Scorer | Fleet, job: Job, items: list[Item]) -> int:
     """Score what is not finished and print how it went; returns the number of files that are not ok."""
     todo = [item for item in items if not job.is_finished(item)]
     if len(todo) < len(items):
@@ -166,7 +173,7 @@ def _items(options: argparse.Namespace, console: Console) -> tuple[list[Item], d
     return name_items(videos, options.dir), {str(path): reason for path, reason in found.problems}
 
 
-def _settings(options: argparse.Namespace, model: AedMae, scorer: Scorer) -> dict[str, Any]:
+def _settings(options: argparse.Namespace, model: AedMae, scorer: Scorer | Fleet) -> dict[str, Any]:
     """All that a score depends on."""
     return {
         "version": __version__,
@@ -175,7 +182,7 @@ def _settings(options: argparse.Namespace, model: AedMae, scorer: Scorer) -> dic
         "preset": scorer.preset.name,
         "smooth": options.smooth,
         "stride": options.stride,
-        "device": scorer.choices["device"].value.split(":")[0],
+        "device": torch.device(scorer.choices["device"].value.split(",")[0]).type,
         "precision": scorer.choices["precision"].value,
     }
 
@@ -188,7 +195,7 @@ def _weights_hash(model: AedMae) -> str:
     return digest.hexdigest()
 
 
-def _choices(options: argparse.Namespace, scorer: Scorer) -> dict[str, Choice]:
+def _choices(options: argparse.Namespace, scorer: Scorer | Fleet) -> dict[str, Choice]:
     config = scorer.config
     network = f"{config.height}x{config.width}, patch {config.patch}, {config.mask_count} masks"
     about = ""

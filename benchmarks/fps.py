@@ -3,6 +3,7 @@
     python benchmarks/fps.py                        # 320x640, patch 16, on the best device there is
     python benchmarks/fps.py --device cpu --scaling --configurations    # about a quarter of an hour on two cores
     python benchmarks/fps.py --baseline path/to/network.py:Network --json /tmp/fps.json
+    python benchmarks/fps.py --formats              # and decoding by sessions, from 640x360 to 1920x1080
 
 Writes JSON, CSV and PNG. Whatever is compared takes turns, round by round, so that a busy machine disturbs all alike;
 medians over the rounds are given, ratios are medians of the rounds' ratios.
@@ -19,14 +20,14 @@ import argparse
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from child import run_child
 from clips import make_clip
-from fps_parts import configurations, end_to_end, waterfall
+from fps_parts import configurations, end_to_end, formats, waterfall
 from fps_parts.contender import Inputs, Way
 from fps_parts.output import print_tables, waterfall_summary, write
 from fps_parts.profile import profile
@@ -39,6 +40,7 @@ from aedmae_fast import Scorer, load_model
 from aedmae_fast.engine.choose import choose_precision
 from aedmae_fast.engine.runner import MICRO_BATCH
 from aedmae_fast.model.network import AedMae
+from aedmae_fast.video import Decoder
 
 INPUTS = {"cpu": 32, "cuda": 1024}  # windows in memory, more than the caches hold: 1.8 MB each
 BATCH = 256  # on a GPU
@@ -57,6 +59,7 @@ def main() -> None:
         batch_size=options.batch_size,
         threads=options.threads,
         workers=options.workers,
+        decoder=options.decoder,
     )
     for name, choice in scorer.choices.items():
         print(f"  {name:<10}  {choice.value}  ({choice.why})")
@@ -79,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", default="auto", help="of the engine")
     parser.add_argument("--threads", default="auto")
     parser.add_argument("--workers", default="auto")
+    parser.add_argument("--decoder", default="auto", choices=get_args(Decoder))
     parser.add_argument("--size", type=int, nargs=2, default=(640, 360), metavar=("W", "H"), help="of the clips")
     parser.add_argument("--codec", default="libx264", help="encoder of the clips (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=60, help="per clip (default: %(default)s)")
@@ -94,6 +98,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--configurations", action="store_true", help="the networks of the other data sets as well, on a CPU"
+    )
+    parser.add_argument(
+        "--formats",
+        nargs="*",
+        metavar="WxH:CODEC",
+        help=f"decode sessions and end to end for clips of these as well (alone: {' '.join(formats.STANDARD)})",
     )
     parser.add_argument("--scaling", action="store_true", help="threads against processes as well, on a CPU")
     parser.add_argument("--json", type=Path, help="default: benchmarks/results/fps-<device>-<commit>.json")
@@ -137,6 +147,7 @@ def measure(model: AedMae, scorer: Scorer, clips: list[Path], options: argparse.
         "latency": latency(ours, inputs),
         "scaling": _scaling(options, precision, device, rounds),
         "memory": memory,
+        "formats": _formats(scorer, clips[0].parents[1], options, rounds),
         "end_to_end_rounds": {name: [round(v, 2) for v in values] for name, values in rates.items()},
         "summary": {**head, **waterfall_summary(rows, precision, missing), **end_to_end.summarise(rates)},
     }
@@ -159,7 +170,7 @@ def _memory(clips: list[Path], options: argparse.Namespace, device: torch.device
         options.checkpoint,
         "--quiet",
     ]
-    for name in ("preset", "device", "precision", "batch_size", "threads", "workers"):
+    for name in ("preset", "device", "precision", "batch_size", "threads", "workers", "decoder"):
         command += [f"--{name.replace('_', '-')}", getattr(options, name)]
     peaks = {"host": round(run_child([*command, "--out", str(clips[0].parents[1] / "scores")]).peak_mib, 1)}
     if device.type == "cuda":
@@ -187,6 +198,13 @@ def _profile(wanted: waterfall.Wanted, inputs: Inputs) -> dict[str, Any]:
         ours = Ours(wanted.model, inputs, precision, wanted.preset).contender(Way(batch, threads=1, apart=True))
         found[precision] = profile(ours.step, inputs, DTYPES[precision], batch, PROFILE_ROUNDS)
     return found
+
+
+def _formats(scorer: Scorer, folder: Path, options: argparse.Namespace, rounds: int) -> list[dict[str, Any]]:
+    if options.formats is None:
+        return []
+    wanted = options.formats or formats.STANDARD
+    return formats.measure(scorer, folder / "formats", wanted, options.frames, min(rounds, 3))
 
 
 def _scaling(options: argparse.Namespace, precision: str, device: torch.device, rounds: int) -> list[dict[str, Any]]:

@@ -62,7 +62,10 @@ sanitizer() {
 }
 
 fps() {
-  python3 benchmarks/fps.py --device cuda --precision bf16 --clips 8 --frames 250 --json "$results/fps.json"
+  local decoder=pyav
+  if python3 -c 'import nvidia.dali' 2> /dev/null; then decoder=dali; fi
+  python3 benchmarks/fps.py --device cuda --precision bf16 --clips 8 --frames 250 --decoder "$decoder" --formats \
+    --json "$results/fps.json"
 }
 
 ops() {

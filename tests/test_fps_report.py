@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+import os
 import subprocess
 import sys
 from functools import partial
@@ -48,6 +49,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     command = [sys.executable, str(BENCHMARKS / "fps.py"), "--device", "cpu", "--threads", "1", "--precision", "fp32"]
     command += ["--checkpoint", str(folder / "tiny.safetensors"), "--json", str(folder / "out" / "fps.json")]
     command += ["--rounds", "1", "--clips", "1", "--frames", "8", "--size", "64", "32"]
+    command += ["--formats", "64x32:libx264", "96x64:libx265"]
     command += ["--baseline", f"{folder}/baseline.py:Network", "--without", "compile", "onnxruntime", "openvino"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
@@ -98,6 +100,21 @@ def test_the_profile_accounts_for_the_step_and_for_every_product_of_matrices(wri
     assert sum(row["gflop"] for row in rows) * 1e9 == pytest.approx(
         AedMae(c).flops_per_frame() - convolutions, rel=1e-3
     )
+
+
+def test_each_format_has_its_sessions_and_its_ceilings(written: tuple[Path, str]) -> None:
+    rows = json.loads(written[0].read_text())["formats"]
+    assert [row["format"] for row in rows] == ["64x32:libx264", "96x64:libx265"]
+    for row in rows:
+        assert [s["sessions"] for s in row["sessions"]] == list(range(1, len(os.sched_getaffinity(0)) + 1))
+        assert all(s["decode_fps"] > 0 for s in row["sessions"])
+        assert row["end_to_end_fps"] > 0
+        assert f"{row['format']}, decode ceiling {row['decode_fps']:.1f}, model ceiling" in written[1]
+
+
+def test_a_format_that_is_none(part: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"--formats: expected WxH:CODEC such as 640x360:libx264, found '720p'"):
+        part("formats").measure(None, tmp_path, ["720p"], 8, 1)
 
 
 def test_csv_picture_and_screen(written: tuple[Path, str]) -> None:

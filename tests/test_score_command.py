@@ -326,17 +326,19 @@ def command(checkpoint: Path, folder: Path, out: Path) -> list[str]:
     return [sys.executable, "-m", "aedmae_fast.score", *map(str, arguments)]
 
 
+@pytest.mark.parametrize("device", ["cpu", "cpu,cpu"])
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, INTERRUPTED)])
-def test_stopped_in_the_middle(checkpoint: Path, tmp_path: Path, how: signal.Signals, code: int) -> None:
+def test_stopped_in_the_middle(checkpoint: Path, tmp_path: Path, how: signal.Signals, code: int, device: str) -> None:
     """What was finished is kept, what was in hand is scored again, the results are those of an undisturbed run."""
     folder, out = tmp_path / "videos", tmp_path / "out"
     folder.mkdir()
     for i in range(3):
         write_clip(folder / f"{i}.mp4", frames=20)
     write_clip(folder / "3.mp4", frames=3000, size=(32, 32))
-    with subprocess.Popen(command(checkpoint, folder, out), stderr=subprocess.PIPE, text=True) as process:
+    first = [*command(checkpoint, folder, out), "--device", device]
+    with subprocess.Popen(first, stderr=subprocess.PIPE, text=True) as process:  # which its processes hold open too
         deadline = time.monotonic() + 120
-        while not (out / "2.mp4.csv").exists() and time.monotonic() < deadline:
+        while not all((out / f"{i}.mp4.csv").exists() for i in range(3)) and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(how)
         _, err = process.communicate(timeout=60)

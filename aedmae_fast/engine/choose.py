@@ -22,6 +22,44 @@ class ChoiceError(ValueError):
     """An explicit choice that cannot be had here. The message says what to choose instead."""
 
 
+def choose_all(
+    config: ModelConfig,
+    *,
+    preset: str | ScoringPreset = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    batch_size: int | str = "auto",
+    threads: int | str = "auto",
+    workers: int | str = "auto",
+    decoder: str = "auto",
+    stride: int = 1,
+) -> tuple[ScoringPreset, dict[str, Choice]]:
+    """What a :class:`aedmae_fast.Scorer`'s settings become on a device: the preset, and every choice by its name."""
+    if stride < 1:
+        raise ChoiceError(f"stride: expected a whole number from 1, found {stride}")
+    of_preset, chosen_preset = choose_preset(preset, config)
+    place = choose_device(device)
+    check_decoder(decoder, place.value)
+    choices = {
+        "device": place,
+        "precision": choose_precision(precision, place.value),
+        "preset": chosen_preset,
+        "threads": choose_threads(threads, place.value),
+        "workers": choose_workers(workers, place.value),
+    }
+    choices["batch size"] = choose_batch_size(batch_size, place.value, int(choices["threads"].value))
+    return of_preset, choices
+
+
+def devices_of(wish: str) -> list[str]:
+    """The devices of ``--device``: a list with commas, ``all`` for every CUDA device; ``auto`` and ``cuda`` are one."""
+    if wish != "all":
+        return wish.split(",")
+    if not torch.cuda.is_available():
+        raise ChoiceError("device: 'all' asked for, but torch sees no CUDA device; use --device cpu")
+    return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+
+
 def choose_device(wish: str) -> Choice:
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
     if wish == "auto":

@@ -24,7 +24,7 @@ from torch import Tensor
 __all__ = ["Capture", "Captured", "CudaCapture", "GraphRunner"]
 
 Tensors = tuple[Tensor, ...]
-WARM_UP = 3  # runs before a capture: kernels are compiled, tuned and loaded, libraries take their workspaces
+WARM_UP = 3  # runs before a capture: kernels are compiled and loaded, libraries take their workspaces
 
 
 class Captured(NamedTuple):

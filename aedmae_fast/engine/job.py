@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from aedmae_fast.engine.fleet import Fleet
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import OnOpened, OnScored, Scorer
 from aedmae_fast.engine.table import write_csv
@@ -106,7 +107,7 @@ class Job:
 
     def run(
         self,
-        scorer: Scorer,
+        scorer: Scorer | Fleet,
         items: Sequence[Item],
         *,
         on_opened: OnOpened | None = None,

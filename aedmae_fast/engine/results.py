@@ -32,6 +32,13 @@ class ClipScores:
     interpolated: NDArray[np.bool_]  # [T] frames between the scored ones, where a stride was asked for
     seconds: float  # wall time from opening the clip to its last score, other clips' work included
 
+    @classmethod
+    def failed(cls, path: Path, reason: str) -> ClipScores:
+        """Of a clip that nothing is known of but that it could not be scored."""
+        none = np.empty(0)
+        flags = np.empty(0, dtype=bool)
+        return cls(path, Status.FAILED, reason, None, none, none, none, none, none, none, flags, seconds=0.0)
+
     @property
     def frames(self) -> int:
         """Number T of frames decoded."""

@@ -70,27 +70,24 @@ class Scorer:
         smoothing: bool = True,
     ) -> None:
         native.cpu()  # where the kernels were never built: one error here, not one for every file
-        if stride < 1:
-            raise choose.ChoiceError(f"stride: expected a whole number from 1, found {stride}")
         self.config = model.config
-        self.preset, chosen_preset = choose.choose_preset(preset, model.config)
-        chosen_device = choose.choose_device(device)
-        choose.check_decoder(decoder, chosen_device.value)
-        self.choices = {
-            "device": chosen_device,
-            "precision": choose.choose_precision(precision, chosen_device.value),
-            "preset": chosen_preset,
-            "threads": choose.choose_threads(threads, chosen_device.value),
-            "workers": choose.choose_workers(workers, chosen_device.value),
-        }
-        compute_threads = int(self.choices["threads"].value)
-        self.choices["batch size"] = choose.choose_batch_size(batch_size, chosen_device.value, compute_threads)
+        self.preset, self.choices = choose.choose_all(
+            model.config,
+            preset=preset,
+            device=device,
+            precision=precision,
+            batch_size=batch_size,
+            threads=threads,
+            workers=workers,
+            decoder=decoder,
+            stride=stride,
+        )
+        chosen = {name: choice.value for name, choice in self.choices.items()}
         self.stride, self.smoothing = stride, smoothing
         self._decoder: Decoder = decoder
-        self._batch_size = int(self.choices["batch size"].value)
-        self._workers = int(self.choices["workers"].value)
-        precision_value = self.choices["precision"].value
-        self.runner = Runner(model, self.preset, chosen_device.value, precision_value, compute_threads)
+        self._batch_size, self._workers = int(chosen["batch size"]), int(chosen["workers"])
+        threads_in_use = int(chosen["threads"])
+        self.runner = Runner(model, self.preset, chosen["device"], chosen["precision"], threads_in_use)
 
     @classmethod
     def from_pretrained(cls, source: str | Path, **settings: object) -> Scorer:
@@ -140,7 +137,7 @@ class Scorer:
         def sources() -> Iterator[Source]:
             for index, path in enumerate(paths):
                 listed[index] = Path(path)
-                yield partial(open_video, listed[index], self._decoder, str(self.runner.device))
+                yield self._source(listed[index])
 
         for index, clip in self._run(sources(), on_opened, on_scored, on_map):
             yield index, clip.result(listed.pop(index))
@@ -186,8 +183,7 @@ class Scorer:
         clips: dict[int, ClipState] = {}
         pending: deque[tuple[int, Window]] = deque()  # ready to be computed
         in_flight: deque[tuple[Windows, Windows, Callable[[], Computed]]] = deque()  # windows of frames, and of maps
-        size = self.config.height, self.config.width
-        feed = Feed(sources, size, self._workers, pinned=self.runner.device.type == "cuda")
+        feed = self._feed(sources, self._workers)
         session = self.runner.session(*self._room())
 
         def launch(windows: Windows, due: Windows) -> None:
@@ -256,6 +252,17 @@ class Scorer:
         finally:
             feed.close()
             session.close()
+
+    def feed(self, paths: Iterable[str | Path], sessions: int) -> Feed:
+        """Decoding alone, as the scorer does it but of ``sessions`` videos at a time; what benchmarks measure."""
+        return self._feed((self._source(Path(path)) for path in paths), sessions)
+
+    def _source(self, path: Path) -> Source:
+        return partial(open_video, path, self._decoder, str(self.runner.device))
+
+    def _feed(self, sources: Iterable[Source], workers: int) -> Feed:
+        size = self.config.height, self.config.width
+        return Feed(sources, size, workers, pinned=self.runner.device.type == "cuda")
 
     def _room(self) -> tuple[int, int]:
         """Frames and maps that the loop has in use at most.

@@ -25,7 +25,7 @@ def measure(network: str, wanted: waterfall.Wanted, clip: Path, windows: int, ro
     torch.compiler.reset()  # it compiles one code for few networks, and would take the eager path for this one
     model = load_model(network)
     scorer = Scorer(model, preset=wanted.preset, device="cpu", threads=wanted.threads)
-    inputs = Inputs.of(model.config, end_to_end.windows_of(scorer, clip), windows)
+    inputs = Inputs.of(model.config, end_to_end.frames_of(scorer, clip), windows)
     print(f"  {network}", flush=True)
     rows, _ = waterfall.measure(dataclasses.replace(wanted, model=model, baseline=None), inputs, rounds)
     return rows_of(network, model, rows)

@@ -11,7 +11,6 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,10 @@ import torch
 from torch import Tensor
 
 from aedmae_fast import Scorer
-from aedmae_fast.engine.feed import Block, Feed
+from aedmae_fast.engine.feed import Block
 from aedmae_fast.engine.postprocess import RawScore
 from aedmae_fast.engine.ring import FrameRing, Window
 from aedmae_fast.engine.runner import Batch, Computed
-from aedmae_fast.video import open_video
 
 
 def measure(scorer: Scorer, clips: list[Path], rounds: int) -> dict[str, list[float]]:
@@ -31,7 +29,7 @@ def measure(scorer: Scorer, clips: list[Path], rounds: int) -> dict[str, list[fl
     clip = frames_of(scorer, clips[0])
     count = len(clip) * len(clips)
     parts: dict[str, Callable[[], int]] = {
-        "decode": lambda: sum(len(block.frames) for block in _blocks(scorer, clips)),
+        "decode": lambda: decode(scorer, clips, int(scorer.choices["workers"].value))[0],
         "model": lambda: _run_model(scorer, clip, count),
         "end_to_end": lambda: sum(result.frames for result in scorer.score_many(clips)),
     }
@@ -62,14 +60,22 @@ def summarise(rates: dict[str, list[float]]) -> dict[str, Any]:
     }
 
 
+def decode(scorer: Scorer, clips: list[Path], sessions: int) -> tuple[int, float]:
+    """Frames of the clips and the seconds that it takes to decode them, so many at a time."""
+    started = time.perf_counter()
+    frames = sum(len(block.frames) for block in _blocks(scorer, clips, sessions))
+    if scorer.runner.device.type == "cuda":
+        torch.cuda.synchronize(scorer.runner.device)
+    return frames, time.perf_counter() - started
+
+
 def frames_of(scorer: Scorer, clip: Path) -> Tensor:
     """A clip's frames as the engine's feed delivers them, uint8 [T, H, W, 3] on the scorer's device."""
-    return torch.cat([block.frames for block in _blocks(scorer, [clip])]).to(scorer.runner.device)
+    return torch.cat([block.frames for block in _blocks(scorer, [clip], 1)]).to(scorer.runner.device)
 
 
-def _blocks(scorer: Scorer, clips: list[Path]) -> Iterator[Block]:
-    size, workers = (scorer.config.height, scorer.config.width), int(scorer.choices["workers"].value)
-    feed = Feed([partial(open_video, clip) for clip in clips], size, workers)
+def _blocks(scorer: Scorer, clips: list[Path], sessions: int) -> Iterator[Block]:
+    feed = scorer.feed(clips, sessions)
     return (event for event in feed if isinstance(event, Block))
 
 

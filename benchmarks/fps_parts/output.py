@@ -124,8 +124,17 @@ def print_tables(report: dict[str, Any]) -> None:
         layout = f"{row['processes']} x {row['threads']} threads"
         print(f"  processes {layout}: {row['fps']:.1f} frames/s, {row['over_one_thread']:.2f} times one thread")
     print("  peak memory: " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in report["memory"].items()))
+    for row in report["formats"]:
+        sessions = "  ".join(f"{s['sessions']}: {s['decode_fps']:.1f}" for s in row["sessions"])
+        print(f"  {row['format']}, decoding by sessions  {sessions}  frames/s")
+        print(f"  {row['format']}, {ceilings(row)}")
     for name, values in report["end_to_end_rounds"].items():
         print(f"  {name:<11} {min(values):.1f} to {max(values):.1f} frames/s")
-    ceilings = f"decode ceiling {summary['decode_fps']:.1f}, model ceiling {summary['model_ceiling_fps']:.1f}"
+    print(ceilings(summary))
+
+
+def ceilings(summary: dict[str, Any]) -> str:
+    """What bounds the whole, in a line."""
+    found = f"decode ceiling {summary['decode_fps']:.1f}, model ceiling {summary['model_ceiling_fps']:.1f}"
     share = f"bound by {summary['bound_by']}: {summary['end_to_end_over_ceiling']:.2f} of it"
-    print(f"{ceilings}, achieved {summary['end_to_end_fps']:.1f}, {share}")
+    return f"{found}, achieved {summary['end_to_end_fps']:.1f}, {share}"

@@ -116,6 +116,16 @@ def test_several_loops_and_streams_at_a_time(
         assert of_stream == expected.raw.tolist()
 
 
+def test_a_capture_leaves_maps_in_use_alone(tiny_model: AedMae) -> None:
+    """It runs the step, which writes a map; and it comes while others have theirs there."""
+    runner = Runner(tiny_model, PRESETS["paper"], "cpu", "fp32", 1, capture=CaptureTwin)
+    session, content = runner.session(2, 3), torch.rand(3, TINY.height, TINY.width)
+    rows, graph = session.maps.add(content), runner._graph
+    runner.session(2, 3)
+    assert runner._graph is not graph
+    assert torch.equal(runner._maps.tensor[rows], content)
+
+
 def test_room_is_given_back(tiny_model: AedMae, clips: list[Path]) -> None:
     """By loops that end, loops that are left, streams that end and streams that are forgotten."""
     scorer = Scorer(tiny_model, preset="paper", smoothing=False)

@@ -12,6 +12,7 @@ What the kernels have in common:
 - Sizes that belong to the network (tokens, channels, patch) are compile-time constants; the batch is not.
 - Every launch has one fixed configuration, chosen by counting and by what the compiler makes of it
   (tests/ops/triton_gates.py), so nothing is tuned at run time and a CUDA graph can be captured after the first call.
+  Compiled kernels are kept on disk by Triton itself, for each kind of device (~/.triton/cache, TRITON_CACHE_DIR).
 - Sums run in an order that depends on the network's sizes alone: a frame's result has the same bits in every batch.
 """
 

@@ -1,0 +1,197 @@
+"""Several devices as one scorer: a process a device, files dealt out by size, results in one place.
+
+Each process asks for its next file when its decoders are ready for one, and gets the largest that is left: so they end
+at about the same time. They write nothing: scores come back over a pipe, to the process that keeps the manifest. What a
+process had in hand when it died is dealt out once more, to one that is started in its place or to another device's;
+what two processes died of has failed. Ctrl-C is the first process's matter, and the others end with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+import threading
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+from aedmae_fast.config import ModelConfig
+from aedmae_fast.engine import choose
+from aedmae_fast.engine.choose import Choice, ChoiceError
+from aedmae_fast.engine.results import ClipScores
+from aedmae_fast.engine.scorer import OnOpened, OnScored, Scorer
+
+__all__ = ["Fleet"]
+
+TRIES = 2  # processes that may die with a file in hand
+
+
+class Fleet:
+    """Scores videos on several devices at a time; to a job what one :class:`Scorer` is.
+
+    Args:
+        checkpoint: as :func:`aedmae_fast.load_model` takes it; every process loads it.
+        config: the network's.
+        devices: ``cpu``, ``cuda:N``; one that comes twice gets two processes.
+        settings: as for :class:`Scorer`, but ``device``. Threads and workers that are ``auto`` share the cores.
+
+    Raises:
+        ChoiceError: a setting cannot be had on one of the devices, or ``auto`` means different precisions on them.
+    """
+
+    def __init__(self, checkpoint: str, config: ModelConfig, devices: Sequence[str], **settings: Any) -> None:
+        self.config = config
+        self._checkpoint = checkpoint
+        self._settings: list[dict[str, Any]] = []  # of each process
+        for device in devices:
+            wishes = {name: wish for name, wish in settings.items() if name != "smoothing"}
+            self.preset, self.choices = choose.choose_all(config, **wishes, device=device)
+            shared = {
+                name: Choice(str(max(1, int(self.choices[name].value) // len(devices))), "shared by the processes")
+                for name in ("threads", "workers")
+                if settings.get(name, "auto") == "auto"
+            }
+            self.choices |= shared
+            chosen = {name: self.choices[name].value for name in ("device", "precision", "threads", "workers")}
+            self._settings.append({**settings, **chosen})
+        precisions = {of_process["precision"]: of_process["device"] for of_process in self._settings}
+        if len(precisions) > 1:
+            raise ChoiceError(f"precision: 'auto' is different on the devices ({precisions}); ask for fp32 or bf16")
+        self.choices["device"] = Choice(",".join(devices), f"asked for; {len(devices)} processes, a device each")
+
+    def score_unordered(
+        self, paths: Sequence[str | Path], on_opened: OnOpened | None = None, on_scored: OnScored | None = None
+    ) -> Iterator[tuple[int, ClipScores]]:
+        """As :meth:`Scorer.score_unordered`; a file that has no process left to score it is ``failed``."""
+        todo = deque(sorted(range(len(paths)), key=lambda i: _size(Path(paths[i])), reverse=True))
+        deaths: Counter[int] = Counter()
+        trouble = ""
+        crew = {w.pipe: w for w in (_Worker(self._checkpoint, s) for s in self._settings[: len(todo)])}
+        try:
+            while crew:
+                for pipe in wait(list(crew)):
+                    assert isinstance(pipe, Connection)
+                    worker = crew[pipe]
+                    try:
+                        kind, *content = pipe.recv()
+                    except (EOFError, OSError):
+                        del crew[pipe]
+                        if not (lost := worker.end()):
+                            continue
+                        trouble = lost
+                        for index in worker.in_hand:
+                            deaths[index] += 1
+                        again = [index for index in worker.in_hand if deaths[index] < TRIES]
+                        todo.extendleft(again)
+                        for index in set(worker.in_hand) - set(again):
+                            yield index, ClipScores.failed(Path(paths[index]), trouble)
+                        if todo and worker.in_hand:  # one that dies of no file would do so again
+                            worker = _Worker(self._checkpoint, worker.settings)
+                            crew[worker.pipe] = worker
+                        continue
+                    if kind == "next":
+                        worker.give(todo.popleft() if todo else None, paths)
+                    elif kind == "opened" and on_opened:
+                        on_opened(*content)
+                    elif kind == "scored" and on_scored:
+                        on_scored(*content)
+                    elif kind == "finished":
+                        worker.in_hand.remove(content[0])
+                        yield content[0], content[1]
+                    elif kind == "trouble":
+                        (worker.trouble,) = content
+            for index in todo:
+                yield index, ClipScores.failed(Path(paths[index]), trouble)
+        finally:
+            for worker in crew.values():
+                worker.process.kill()
+            for worker in crew.values():
+                worker.process.join()
+
+
+@dataclass
+class _Worker:
+    """One process, seen from the first one."""
+
+    checkpoint: str
+    settings: dict[str, Any]
+    in_hand: list[int] = field(default_factory=list)  # files that were given to it and have not come back
+    trouble: str = ""  # what it said before it ended
+    pipe: Connection = field(init=False)
+    process: SpawnProcess = field(init=False)
+
+    def __post_init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        arguments = theirs, self.checkpoint, self.settings
+        self.process = context.Process(target=_work, args=arguments, daemon=True)
+        # A terminal's Ctrl-C goes to every process; what is blocked here stays blocked in the one that is started.
+        resource_tracker.ensure_running()  # or the first start would do so, and unblock it
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()  # so that the pipe ends where the process does
+
+    def give(self, index: int | None, paths: Sequence[str | Path]) -> None:
+        with contextlib.suppress(OSError):  # it is dead; the end of its pipe tells so
+            self.pipe.send(None if index is None else (index, Path(paths[index])))
+        if index is not None:
+            self.in_hand.append(index)
+
+    def end(self) -> str:
+        """Once its pipe has ended: what it died of; empty where it was done."""
+        self.process.join()
+        self.pipe.close()
+        code = self.process.exitcode
+        if not self.in_hand and not self.trouble and code == 0:
+            return ""
+        how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
+        return self.trouble or f"the process on {self.settings['device']} {how}"
+
+
+def _work(pipe: Connection, checkpoint: str, settings: dict[str, Any]) -> None:
+    """A process: a scorer that asks for its files."""
+    sending = threading.Lock()  # decoders ask, the loop reports
+    given: list[int] = []
+
+    def send(*message: Any) -> None:
+        with sending:
+            pipe.send(message)
+
+    def paths() -> Iterator[Path]:
+        while True:
+            send("next")
+            if (answer := pipe.recv()) is None:
+                return
+            given.append(answer[0])
+            yield answer[1]
+
+    try:
+        scorer = Scorer.from_pretrained(checkpoint, **settings)
+        results = scorer.score_unordered(
+            paths(),
+            on_opened=lambda i, info: send("opened", given[i], info),
+            on_scored=lambda frames: send("scored", frames),
+        )
+        for i, scores in results:
+            send("finished", given[i], scores)
+    except (EOFError, BrokenPipeError, ConnectionResetError):  # the first process is gone: nobody wants the rest
+        return
+    except Exception as error:
+        send("trouble", f"{type(error).__name__} on {settings['device']}: {error}".splitlines()[0])
+
+
+def _size(path: Path) -> int:
+    """Bytes; of a folder of frames, of all its files; 0 where it cannot be read."""
+    try:
+        return sum(f.stat().st_size for f in path.iterdir()) if path.is_dir() else path.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,147 @@
+"""Several devices: two processes on the CPU stand in for them. Every file once, whoever dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from aedmae_fast import Scorer
+from aedmae_fast.engine import choose, fleet
+from aedmae_fast.engine.choose import ChoiceError
+from aedmae_fast.engine.fleet import Fleet
+from aedmae_fast.model.checkpoint import save_model
+from aedmae_fast.model.network import AedMae
+from aedmae_fast.video import Status
+from tests.clips import write_clip
+from tests.conftest import TINY
+from tests.engine.test_scorer import assert_same
+
+LONG = 1  # the file that is in hand for long
+SETTINGS: dict[str, Any] = {"preset": "paper", "precision": "fp32", "workers": 1, "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("clips")
+    return [write_clip(folder / f"{i}.mp4", frames=n, size=(32, 32)) for i, n in enumerate((5, 600, 12, 3))]
+
+
+@pytest.fixture
+def checkpoint(tiny_model: AedMae, tmp_path: Path) -> str:
+    save_model(tiny_model, tmp_path / "tiny.safetensors")
+    return str(tmp_path / "tiny.safetensors")
+
+
+@pytest.fixture
+def crew(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The processes that are started, in order."""
+    started: list[Any] = []
+
+    class Noted(fleet._Worker):
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            started.append(self)
+            assert self.process.pid is not None
+            os.kill(self.process.pid, signal.SIGINT)  # as a terminal's Ctrl-C: not theirs to act on
+
+    monkeypatch.setattr(fleet, "_Worker", Noted)
+    return started
+
+
+def test_scores_are_those_of_one_process(checkpoint: str, clips: list[Path], crew: list[Any]) -> None:
+    """Every file once, the largest first, its frames counted; each process has its share and ends."""
+    opened: list[int] = []
+    frames: list[int] = []
+    found = dict(
+        Fleet(checkpoint, TINY, ["cpu", "cpu"], **SETTINGS).score_unordered(
+            clips, lambda index, info: opened.append(index), frames.append
+        )
+    )
+    expected = Scorer.from_pretrained(checkpoint, device="cpu", **SETTINGS).score_many(clips)
+    for index, scores in enumerate(expected):
+        assert_same(found[index], scores)
+    assert sorted(opened) == [0, 1, 2, 3]
+    assert LONG in opened[:2]
+    assert sum(frames) == sum(scores.frames for scores in found.values())
+    assert len(crew) == 2
+    assert all(worker.process.exitcode == 0 for worker in crew)
+
+
+def kill_with(crew: list[Any], index: int) -> None:
+    """The process that has the file in hand, as the kernel does when memory is short."""
+    (worker,) = [worker for worker in crew if index in worker.in_hand and worker.process.is_alive()]
+    os.kill(worker.process.pid, signal.SIGKILL)
+    worker.process.join()
+
+
+def test_the_files_of_a_process_that_dies_are_scored_by_another(
+    checkpoint: str, clips: list[Path], crew: list[Any]
+) -> None:
+    def once(index: int, info: Any) -> None:
+        if index == LONG and len(crew) == 2:
+            kill_with(crew, index)
+
+    found = dict(Fleet(checkpoint, TINY, ["cpu", "cpu"], **SETTINGS).score_unordered(clips, once))
+    assert [found[i].status for i in range(4)] == [Status.OK] * 4
+    assert found[LONG].frames == 600
+    assert len(crew) == 3
+
+
+def test_a_file_that_kills_is_given_up_and_the_others_are_scored(
+    checkpoint: str, clips: list[Path], crew: list[Any]
+) -> None:
+    def always(index: int, info: Any) -> None:
+        if index == LONG:
+            kill_with(crew, index)
+
+    found = dict(Fleet(checkpoint, TINY, ["cpu", "cpu"], **SETTINGS).score_unordered(clips, always))
+    assert [found[i].status for i in range(4)] == [Status.OK, Status.FAILED, Status.OK, Status.OK]
+    assert found[LONG].reason == "the process on cpu was killed by signal 9"
+    assert found[LONG].path == clips[LONG]
+
+
+def test_where_no_process_can_work_every_file_says_why(checkpoint: str, clips: list[Path], crew: list[Any]) -> None:
+    devices = Fleet(checkpoint, TINY, ["cpu", "cpu"], **SETTINGS)
+    Path(checkpoint).unlink()
+    found = dict(devices.score_unordered(clips))
+    assert {scores.status for scores in found.values()} == {Status.FAILED}
+    assert found[0].reason.startswith("CheckpointError on cpu: ")
+    assert (len(found), len(crew)) == (4, 2)
+
+
+def test_a_loop_that_is_left_leaves_no_process(checkpoint: str, clips: list[Path], crew: list[Any]) -> None:
+    results = Fleet(checkpoint, TINY, ["cpu", "cpu"], **SETTINGS).score_unordered(clips)
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert not any(worker.process.is_alive() for worker in crew)
+
+
+def test_auto_shares_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose, "_cores", lambda: 12)
+    devices = Fleet("none", TINY, ["cpu"] * 3, precision="fp32", smoothing=False)
+    assert [settings["threads"] for settings in devices._settings] == ["4"] * 3
+    assert devices.choices["threads"].why == "shared by the processes"
+    assert devices.choices["device"].value == "cpu,cpu,cpu"
+    assert Fleet("none", TINY, ["cpu"] * 3, precision="fp32", threads=5)._settings[0]["threads"] == "5"
+
+
+def test_one_precision_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = iter(("fp32", "bf16"))
+    monkeypatch.setattr(choose, "choose_precision", lambda *_: choose.Choice(next(chosen), "a test"))
+    with pytest.raises(ChoiceError, match="precision: 'auto' is different on the devices"):
+        Fleet("none", TINY, ["cpu", "cpu"])
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose.devices_of("cuda") == ["cuda"]
+    assert choose.devices_of("cuda:0,cuda:3") == ["cuda:0", "cuda:3"]
+    monkeypatch.setattr(choose.torch, "cuda", SimpleNamespace(is_available=lambda: True, device_count=lambda: 2))
+    assert choose.devices_of("all") == ["cuda:0", "cuda:1"]
+    monkeypatch.setattr(choose.torch, "cuda", SimpleNamespace(is_available=lambda: False))
+    with pytest.raises(ChoiceError, match="device: 'all' asked for, but torch sees no CUDA device"):
+        choose.devices_of("all")
