@@ -24,6 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from stamp import result_path, stamp
+from training import train_command
 
 from aedmae_fast import Scorer, load_model
 from aedmae_fast.config import PRESETS, ScoringPreset
@@ -96,11 +97,8 @@ def train(name: str, options: argparse.Namespace) -> Path:
     run = options.out / name.replace(" ", "-").replace("%", "percent")
     done = run / "done"  # a checkpoint is written after every epoch
     if not done.exists():
-        command = [sys.executable, "-m", "aedmae_fast.train", "--data", options.data, "--layout", options.layout]
-        command += ["--out", run, "--pictures", "0", "--quiet"]
-        resume = ["--resume"] if (run / "state.pt").exists() else []
         flags = [*shlex.split(options.train), *shlex.split(NETWORKS[name])]
-        subprocess.run([*map(str, command), *resume, *flags], check=True)
+        subprocess.run(train_command(options.data, options.layout, run, flags), check=True)
         done.touch()
     return run / "model.safetensors"
 

@@ -2,10 +2,11 @@
 
     python benchmarks/ops.py                        # writes benchmarks/results/ops-<device>-<commit>.csv and .json
 
-Each iteration runs all contenders in turn, so that a busy machine disturbs all of them alike, and the fastest run of
-each counts: a disturbance only adds. Bytes are every input and output once, operations those of matrix products. The
-op's floor is the larger of two times, measured in the same turns: a copy of so many bytes (caches included), and so
-many operations at the rate of a large linear layer. ``share`` is that floor over the op's time.
+Each iteration runs all contenders in turn, so that a busy machine disturbs all of them alike, and each of them twice,
+so that none is timed with caches that another one filled. The fastest second run counts: a disturbance only adds.
+Bytes are every input and output once, operations those of matrix products. The op's floor is the larger of two times,
+measured in the same turns: a copy of so many bytes (caches included), and so many operations at the rate of a large
+linear layer. ``share`` is that floor over the op's time.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from yardsticks import SQUARE, copy_of, square_linear, square_operations
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import BACKENDS
+from aedmae_fast.ops.triton import why_no_triton
 
 BASELINES = ("eager", "compile", "opencv", "sdpa", "step")
 COLUMNS = ("op", "case", "backend", "us", *(f"over_{b}" for b in BASELINES), "bytes", "operations", "bound", "share")
@@ -103,7 +105,7 @@ def measure(case: Case, device: str, seconds: float) -> list[dict[str, Any]]:
 
 
 def backends(case: Case, device: str) -> dict[str, Callable[[], Any]]:
-    """The op on every instruction set of this CPU, or as it is on a GPU; what is no op of its own, as it is."""
+    """The op on every instruction set of this CPU, or in CUDA C++ and in Triton; what is no op of its own, as it is."""
 
     def forced(isa: str) -> Callable[[], Any]:
         def run() -> Any:
@@ -115,7 +117,8 @@ def backends(case: Case, device: str) -> dict[str, Callable[[], Any]]:
     if case.op not in BACKENDS:
         return {"autograd": case.run}
     if device != "cpu":
-        return {BACKENDS[case.op]()["cuda"].split(" (")[0]: case.run}
+        found = {BACKENDS[case.op]()["cuda"].split(" (")[0]: case.run}
+        return {**found, "Triton": case.triton} if case.triton and native.cuda() and not why_no_triton() else found
     return {isa: forced(isa) for isa in native.cpu().isas()}
 
 
@@ -136,15 +139,17 @@ def interleaved(contenders: dict[str, Callable[[], Any]], seconds: float, device
     """Runs the contenders in turn for as long as ``seconds``, and 5 times at least."""
     for run in contenders.values():
         run()
+    finish = (lambda: None) if device == "cpu" else torch.cuda.synchronize
     fastest = dict.fromkeys(contenders, float("inf"))
     rounds, end = 0, time.perf_counter() + seconds
     while rounds < 5 or time.perf_counter() < end:
         rounds += 1
         for name, run in contenders.items():
+            run()
+            finish()
             started = time.perf_counter()
             run()
-            if device != "cpu":
-                torch.cuda.synchronize()
+            finish()
             fastest[name] = min(fastest[name], time.perf_counter() - started)
     return fastest
 

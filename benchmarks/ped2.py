@@ -23,6 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from stamp import result_path, stamp
+from training import train_command
 
 from aedmae_fast.engine.choose import choose_device
 
@@ -68,13 +69,10 @@ def main() -> None:
 def start_training(seed: int, options: argparse.Namespace) -> subprocess.Popen[bytes]:
     """Trains a seed, or goes on with it; a finished one ends at once."""
     run = options.out / f"seed{seed}"
-    command = [sys.executable, "-m", "aedmae_fast.train", "--data", options.data, "--layout", options.layout]
-    command += ["--out", run, "--seed", seed, "--pictures", "0", "--quiet"]
-    resume = ["--resume"] if (run / "state.pt").exists() else []
-    flags = [*shlex.split(FLAGS), *shlex.split(options.train)]
+    flags = ["--seed", str(seed), *shlex.split(FLAGS), *shlex.split(options.train)]
     threads = max(1, len(os.sched_getaffinity(0)) // options.at_once)
     env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    return subprocess.Popen([*map(str, command), *resume, *flags], env=env)
+    return subprocess.Popen(train_command(options.data, options.layout, run, flags), env=env)
 
 
 def evaluate(seed: int, preset: str, precision: str, options: argparse.Namespace) -> dict[str, Any]:

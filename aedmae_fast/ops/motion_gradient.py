@@ -8,6 +8,7 @@ A neighbour that does not exist is frame t itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
+from aedmae_fast.ops.triton import cuda_or_triton, with_triton
 
 __all__ = ["motion_gradient"]
 
@@ -76,10 +78,29 @@ def _cpu(frames: Tensor, kind: str = "release") -> Tensor:
     return out
 
 
+def write_cuda(kernel: Callable[..., None], frames: Tensor, kind: str, out: Tensor, stream: int) -> Tensor:
+    """Fills ``out`` by the CUDA kernel; ``frames`` are contiguous, and the arguments have been checked."""
+    kernel(frames.data_ptr(), tuple(frames.shape), SPANS[kind], out.data_ptr(), stream)
+    return out
+
+
+_triton = with_triton("motion_gradient", motion_gradient_reference, "motion_weights")
+
+
+def _cuda(frames: Tensor, kind: str = "release") -> Tensor:
+    module = native.cuda()
+    if module is None:
+        return _triton(frames, kind)
+    check_frames(frames, kind)
+    with torch.cuda.device(frames.device):
+        stream = torch.cuda.current_stream().cuda_stream
+        return write_cuda(module.motion_gradient, frames.contiguous(), kind, _fake(frames), stream)
+
+
 register(
     'motion_gradient(Tensor frames, str kind="release") -> Tensor',
     cpu=_cpu,
-    cuda=motion_gradient_reference,
+    cuda=_cuda,
     fake=_fake,
-    backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch (motion_weights is the fused one)"},
+    backends=cuda_or_triton,
 )

@@ -14,8 +14,8 @@ from torch import Tensor
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 from aedmae_fast.ops.motion_gradient import SPANS, check_frames, motion_gradient_reference, rows_contiguous
-from aedmae_fast.ops.patch_weights import patch_weights_reference
-from aedmae_fast.ops.triton import triton_backend, with_triton
+from aedmae_fast.ops.patch_weights import check_row, patch_weights_reference
+from aedmae_fast.ops.triton import cuda_or_triton, with_triton
 
 __all__ = ["motion_weights"]
 
@@ -66,7 +66,7 @@ def _cpu(frames: Tensor, patch: int, kind: str = "release") -> Tensor:
 
 def write_cuda(kernel: Callable[..., None], frames: Tensor, patch: int, kind: str, out: Tensor, stream: int) -> Tensor:
     """Fills ``out`` [T, L] by the CUDA kernel; ``frames`` are contiguous, and the arguments have been checked."""
-    kernel(frames.data_ptr(), tuple(frames.shape), patch, kind == "release", out.data_ptr(), stream)
+    kernel(frames.data_ptr(), tuple(frames.shape), SPANS[kind], patch, out.data_ptr(), stream)
     return out
 
 
@@ -78,9 +78,7 @@ def _cuda(frames: Tensor, patch: int, kind: Literal["paper", "release"] = "relea
     if module is None:
         return _triton(frames, patch, kind)
     _check(frames, patch, kind)
-    row = frames.shape[2] * frames.shape[3]
-    if not 1 <= row <= module.MAX_ROW_BYTES:
-        raise ValueError(f"frames: expected width * channels in 1..{module.MAX_ROW_BYTES}, found {row}")
+    check_row("frames", frames, None, module.MAX_ROW_BYTES)
     with torch.cuda.device(frames.device):
         out = _fake(frames, patch, kind)
         stream = torch.cuda.current_stream().cuda_stream
@@ -92,5 +90,5 @@ register(
     cpu=_cpu,
     cuda=_cuda,
     fake=_fake,
-    backends=lambda: native.backends() if native.cuda() else {**native.backends(), "cuda": triton_backend()},
+    backends=cuda_or_triton,
 )

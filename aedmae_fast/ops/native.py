@@ -11,7 +11,7 @@ from types import ModuleType
 
 import torch
 
-__all__ = ["DTYPES", "backends", "cpu", "cpu_backend", "cuda", "why_no_cuda"]
+__all__ = ["DTYPES", "cpu", "cpu_backend", "cuda", "why_no_cuda"]
 
 DTYPES = (torch.float32, torch.bfloat16)  # of the network's kernels
 
@@ -45,11 +45,6 @@ def why_no_cuda() -> str:
 def cpu_backend() -> str:
     """What an op with a C++ kernel runs on for CPU tensors."""
     return f"C++ ({cpu().isa()})"
-
-
-def backends() -> dict[str, str]:
-    """What an op with both a C++ and a CUDA kernel runs on, by device type, and why on nothing faster."""
-    return {"cpu": cpu_backend(), "cuda": "CUDA C++" if cuda() else f"PyTorch ({why_no_cuda()})"}
 
 
 @functools.cache

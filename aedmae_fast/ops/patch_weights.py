@@ -9,12 +9,15 @@ release's 0/0 gives NaN).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 from aedmae_fast.ops.motion_gradient import rows_contiguous
+from aedmae_fast.ops.triton import cuda_or_triton, with_triton
 
 __all__ = ["patch_weights"]
 
@@ -33,7 +36,7 @@ def patch_weights(gradient: Tensor, patch: int, anomaly_map: Tensor | None = Non
 
     Raises:
         TypeError: ``gradient`` or ``anomaly_map`` is not uint8.
-        ValueError: shapes or devices that do not fit.
+        ValueError: shapes or devices that do not fit, or (CUDA) rows of more than 48 KiB, the anomaly map's included.
     """
     _check(gradient, patch, anomaly_map)
     return torch.ops.aedmae.patch_weights(gradient, patch, anomaly_map)
@@ -65,6 +68,13 @@ def _check(gradient: Tensor, patch: int, anomaly_map: Tensor | None) -> None:
         raise ValueError(f"anomaly_map: expected on {gradient.device} as gradient, found on {anomaly_map.device}")
 
 
+def check_row(name: str, frames: Tensor, anomaly_map: Tensor | None, most: int) -> None:
+    """That a row of ``frames`` [T, H, W, C], and of the maps beside it, fits into what a CUDA kernel has for it."""
+    channels = frames.shape[3] + (anomaly_map is not None)
+    if not 1 <= frames.shape[2] * channels <= most:
+        raise ValueError(f"{name}: expected width * channels in 1..{most}, found {frames.shape[2]} * {channels}")
+
+
 def _fake(gradient: Tensor, patch: int, anomaly_map: Tensor | None = None) -> Tensor:
     b, h, w, _ = gradient.shape
     return gradient.new_empty((b, h // patch * (w // patch)), dtype=torch.float32)
@@ -85,10 +95,44 @@ def _cpu(gradient: Tensor, patch: int, anomaly_map: Tensor | None = None) -> Ten
     return out
 
 
+def write_cuda(
+    kernel: Callable[..., None], gradient: Tensor, patch: int, anomaly_map: Tensor | None, out: Tensor, stream: int
+) -> Tensor:
+    """Fills ``out`` [B, L] by the CUDA kernels; tensors are contiguous, and the arguments have been checked."""
+    maps, peaks = 0, None
+    if anomaly_map is not None:
+        maps, peaks = anomaly_map.data_ptr(), torch.empty_like(out, dtype=torch.uint8)
+    kernel(
+        gradient.data_ptr(),
+        tuple(gradient.shape),
+        maps,
+        0 if peaks is None else peaks.data_ptr(),
+        patch,
+        out.data_ptr(),
+        stream,
+    )
+    return out
+
+
+_triton = with_triton("patch_weights", patch_weights_reference, "motion_weights")
+
+
+def _cuda(gradient: Tensor, patch: int, anomaly_map: Tensor | None = None) -> Tensor:
+    module = native.cuda()
+    if module is None:
+        return _triton(gradient, patch, anomaly_map)
+    _check(gradient, patch, anomaly_map)
+    check_row("gradient", gradient, anomaly_map, module.MAX_ROW_BYTES)
+    maps = None if anomaly_map is None else anomaly_map.contiguous()
+    with torch.cuda.device(gradient.device):
+        stream = torch.cuda.current_stream().cuda_stream
+        return write_cuda(module.patch_weights, gradient.contiguous(), patch, maps, _fake(gradient, patch), stream)
+
+
 register(
     "patch_weights(Tensor gradient, int patch, Tensor? anomaly_map=None) -> Tensor",
     cpu=_cpu,
-    cuda=patch_weights_reference,
+    cuda=_cuda,
     fake=_fake,
-    backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch (motion_weights is the fused one)"},
+    backends=cuda_or_triton,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,12 +33,19 @@ class Case:
     operations: int = 0  # of matrix products, a multiply-add counting 2; 0: there are none
     dtype: torch.dtype = torch.float32  # that the matrix products are in
     atol: float = 0
+    triton: Callable[[], Any] | None = None  # the Triton version, of an op that prefers a CUDA C++ one
 
 
 def torch_baselines(reference: Callable[..., Any], *arguments: Any) -> dict[str, Callable[[], Any]]:
     """The specification, eagerly and compiled."""
+    torch.compiler.reset()  # it keeps no more than 8 versions of a function, and cases come one by one
     compiled = torch.compile(reference, fullgraph=True, dynamic=False)
     return {"eager": lambda: reference(*arguments), "compile": lambda: compiled(*arguments)}
+
+
+def triton_version(op: str, *arguments: Any, file: str = "") -> Callable[[], Any]:
+    """The Triton version of an op by itself; ``file`` where it has not the op's name."""
+    return lambda: getattr(importlib.import_module(f"aedmae_fast.ops.triton.{file or op}"), op)(*arguments)
 
 
 def size_of(*tensors: torch.Tensor) -> int:

@@ -13,7 +13,7 @@ from aedmae_fast.ops import motion_gradient, motion_weights, patch_weights
 from aedmae_fast.ops.motion_gradient import motion_gradient_reference
 from aedmae_fast.ops.motion_weights import motion_weights_reference
 from aedmae_fast.ops.patch_weights import patch_weights_reference
-from op_cases.case import SIZES, Case, size_of, torch_baselines
+from op_cases.case import SIZES, Case, size_of, torch_baselines, triton_version
 
 FRAMES = 8
 
@@ -65,4 +65,12 @@ def make_case(name: str, op: str, frames: Tensor, arguments: tuple[object, ...],
     if frames.device.type == "cpu" and op == "motion_weights":
         baselines["opencv"] = lambda: opencv_weights(frames.numpy(), *arguments[1:])
     height, width = frames.shape[1:3]
-    return Case(op, f"{name} {FRAMES}x{height}x{width}", lambda: run(*arguments), least, baselines, atol=1e-6)
+    return Case(
+        op,
+        f"{name} {FRAMES}x{height}x{width}",
+        lambda: run(*arguments),
+        least,
+        baselines,
+        atol=1e-6,
+        triton=triton_version(op, *arguments, file="motion_weights"),
+    )

@@ -8,21 +8,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.ops.data import rmse_ratio
+
 # Root mean square of the error over that of the result. float32: chains of up to 2304 multiply-adds. bfloat16, with
 # unit roundoff 2^-9 = 2e-3: the result's rounding (1.7e-3 in the root mean square) and that of what lies between.
 BOUNDS = {torch.float32: 2e-6, torch.bfloat16: 4e-3}
 DTYPES = pytest.mark.parametrize("dtype", BOUNDS, ids=["fp32", "bf16"])
 
 
-def error_ratio(found: Tensor, expected: Tensor) -> float:
-    """Root mean square of the error over that of ``expected``."""
-    return float((found.double() - expected).norm() / expected.norm().clamp(min=1e-300))
-
-
 def assert_close(found: Tensor, expected: Tensor) -> None:
     """``found`` is within the bound of its dtype of ``expected``, which is float64."""
     assert found.shape == expected.shape
-    assert error_ratio(found, expected) < BOUNDS[found.dtype]
+    assert rmse_ratio(found, expected) < BOUNDS[found.dtype]
 
 
 def check(op: Callable[..., Tensor], reference: Callable[..., Tensor], *arguments: object) -> Tensor:

@@ -82,11 +82,3 @@ def test_on_gpu_operator_equals_the_cpu() -> None:
     on_gpu = [plane.cuda() for plane in planes]
     assert torch.equal(frame_prep(on_gpu, 64, 128, dtype=torch.bfloat16).cpu(), expected.bfloat16())
     torch.library.opcheck(torch.ops.aedmae.frame_prep.default, (on_gpu, 64, 128))
-
-
-@pytest.mark.needs_cuda
-def test_without_the_kernel_the_gpu_runs_the_plain_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "cuda", lambda: None)
-    planes = make_planes("420", 2, 30, 50)
-    found = frame_prep([plane.cuda() for plane in planes], 16, 24)
-    assert torch.equal(found.cpu(), frame_prep_reference(planes, 16, 24))

@@ -1,4 +1,4 @@
-"""The CUDA kernels of motion_weights: run on the host, in several orders of the threads, and on a GPU."""
+"""The CUDA kernels of motion_weights and its halves: on the host, in several orders of the threads, and on a GPU."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from aedmae_fast.config import CONFIGS
-from aedmae_fast.ops import motion_weights, native
-from aedmae_fast.ops.motion_gradient import motion_gradient
+from aedmae_fast.ops import motion_gradient, motion_weights, native, patch_weights
+from aedmae_fast.ops.motion_gradient import motion_gradient_reference
+from aedmae_fast.ops.motion_gradient import write_cuda as write_gradient
 from aedmae_fast.ops.motion_weights import motion_weights_reference, write_cuda
+from aedmae_fast.ops.patch_weights import patch_weights_reference
+from aedmae_fast.ops.patch_weights import write_cuda as write_patches
 from tests.cuda_on_host import ORDERS, library
 
 KINDS = ("paper", "release")
@@ -35,16 +38,36 @@ class Args(ctypes.Structure):
     """``aedmae::MotionWeights`` (csrc/cuda/motion_weights.h)."""
 
     _fields_ = (
-        ("frames", ctypes.c_int64),
-        ("out", ctypes.c_int64),
-        *((name, ctypes.c_int32) for name in ("count", "height", "width", "channels", "patch", "release")),
+        *((name, ctypes.c_int64) for name in ("frames", "anomaly", "peaks", "out")),
+        *((name, ctypes.c_int32) for name in ("count", "height", "width", "channels", "patch", "span")),
     )
 
 
-def on_host(frames, shape, patch, release, out, order):  # type: ignore[no-untyped-def]
-    """The kernels compiled for the host, with the signature of ``_cuda.motion_weights``; ``order`` for the stream."""
-    args = Args(frames, out, *shape, patch, release)
+class GradientArgs(ctypes.Structure):
+    """``aedmae::MotionGradient``."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("frames", "out", "size")),
+        *((name, ctypes.c_int32) for name in ("count", "span")),
+    )
+
+
+# The kernels compiled for the host, with the signatures of ``_cuda``; ``order`` for the stream.
+
+
+def on_host(frames, shape, span, patch, out, order):  # type: ignore[no-untyped-def]
+    args = Args(frames, 0, 0, out, *shape, patch, span)
     library("motion_weights").motion_weights(ctypes.byref(args), order)
+
+
+def patches_on_host(gradient, shape, anomaly, peaks, patch, out, order):  # type: ignore[no-untyped-def]
+    args = Args(gradient, anomaly, peaks, out, *shape, patch, 0)
+    library("motion_weights").motion_weights(ctypes.byref(args), order)
+
+
+def gradient_on_host(frames, shape, span, out, order):  # type: ignore[no-untyped-def]
+    args = GradientArgs(frames, out, shape[1] * shape[2] * shape[3], shape[0], span)
+    library("motion_weights").motion_gradient(ctypes.byref(args), order)
 
 
 def exact(frames: Tensor, patch: int, kind: str) -> Tensor:
@@ -115,6 +138,87 @@ def test_on_host_no_motion_is_uniform_and_extremes_are_exact() -> None:
     assert run(on_host, one, 8, "paper", 1).tolist() == [[1 / 8] * 8, [0.0] * 7 + [1.0]]
 
 
+# Its halves
+
+
+def run_gradient(kernel, frames: Tensor, kind: str, stream: int) -> None:  # type: ignore[no-untyped-def]
+    """Every byte is written, and is the specification's."""
+    for sentinel in (0x55, 0xAA):
+        out = torch.full_like(frames, sentinel)
+        write_gradient(kernel, frames, kind, out, stream)
+        assert torch.equal(out, motion_gradient_reference(frames, kind))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [0, 1, 2, 8, 9, 19])
+def test_on_host_gradient(count: int, kind: str) -> None:
+    for width in (7, 16, 400):  # 21 bytes a frame's row, 48; more than a block
+        for order in (0, 2):
+            run_gradient(gradient_on_host, noise(count, 4, width, 3), kind, order)
+
+
+def exact_patches(gradient: Tensor, patch: int, anomaly: Tensor | None) -> Tensor:
+    """The weights in float64, from the definition."""
+    g = gradient.double()
+    if anomaly is not None:
+        strength = g.flatten(1).amax(dim=1).clamp(min=128)
+        g = g + (anomaly.clamp(max=1) * strength[:, None, None])[..., None]
+    b, h, w, c = g.shape
+    motion = g.reshape(b, h // patch, patch, w // patch, patch, c).amax(dim=(2, 4)).mean(dim=-1).flatten(1)  # [B, L]
+    total = motion.sum(dim=1, keepdim=True)
+    return torch.where(total > 0, motion / total, 1 / motion.shape[1])
+
+
+def run_patches(kernel, gradient: Tensor, patch: int, anomaly: Tensor | None, stream: int) -> Tensor:  # type: ignore[no-untyped-def]
+    """Every weight is written, and right to the last bit but one."""
+    b, h, w, _ = gradient.shape
+    out = torch.full((b, h // patch * (w // patch)), torch.nan, device=gradient.device)
+    write_patches(kernel, gradient, patch, anomaly, out, stream)
+    expected = exact_patches(gradient, patch, anomaly)
+    torch.testing.assert_close(out.double(), expected, rtol=2**-23, atol=0)
+    return out
+
+
+def maps(share: float, *shape: int, device: str = "cpu") -> Tensor:
+    """Anomaly maps of 1 and 255 in a share of the pixels, and none in the first frame."""
+    found = (torch.rand(shape) < share) * torch.randint(0, 2, shape).mul(254).add(1)
+    found[:1] = 0
+    return found.to(device, torch.uint8)
+
+
+@pytest.mark.parametrize("share", [None, 0.001, 0.3, 1.0])
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape[2] < 16384], ids=str)
+def test_on_host_patch_weights_in_every_order(shape: tuple[int, int, int, int, int], share: float | None) -> None:
+    *size, patch = shape
+    gradient = noise(*size) // 2 if share == 0.3 else noise(*size)  # a strength of 128, and of more
+    anomaly = None if share is None else maps(share, *size[:3])
+    found = [run_patches(patches_on_host, gradient, patch, anomaly, order) for order in ORDERS]
+    assert all(torch.equal(other, found[0]) for other in found)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    count=st.integers(0, 4),
+    tokens=st.tuples(st.integers(1, 6), st.integers(1, 12)),
+    patch=st.integers(1, 17),
+    channels=st.integers(1, 4),
+    share=st.sampled_from([None, 0.0, 0.01, 0.5]),
+    order=st.sampled_from(ORDERS),
+)
+def test_on_host_patch_weights_of_any_shape(
+    count: int, tokens: tuple[int, int], patch: int, channels: int, share: float | None, order: int
+) -> None:
+    gradient = noise(count, tokens[0] * patch, tokens[1] * patch, channels)
+    run_patches(patches_on_host, gradient, patch, None if share is None else maps(share, *gradient.shape[:3]), order)
+
+
+def test_on_host_patch_weights_without_motion_and_with_all_of_it() -> None:
+    gradient, anomaly = torch.zeros(2, 8, 16, 3, dtype=torch.uint8), torch.zeros(2, 8, 16, dtype=torch.uint8)
+    anomaly[1, 0, 0] = 1
+    assert run_patches(patches_on_host, gradient, 4, anomaly, 0).tolist() == [[1 / 8] * 8, [1.0] + [0.0] * 7]
+    assert (run_patches(patches_on_host, gradient + 255, 4, anomaly + 255, 0) == 1 / 8).all()
+
+
 # On a GPU
 
 
@@ -136,5 +240,32 @@ def test_on_gpu_operator() -> None:
     for each in (frames, frames[:, ::2, ::2], frames[:1], frames[:0]):
         torch.testing.assert_close(motion_weights(each, 8), motion_weights_reference(each, 8), rtol=1e-6, atol=0)
     torch.library.opcheck(torch.ops.aedmae.motion_weights.default, (frames, 8))
-    with pytest.raises(ValueError, match=r"frames: expected width \* channels in 1..49152, found 49155"):
+    with pytest.raises(ValueError, match=r"frames: expected width \* channels in 1..49152, found 16385 \* 3"):
         motion_weights(torch.zeros(1, 1, 16385, 3, dtype=torch.uint8, device="cuda"), 1)
+
+
+@pytest.mark.needs_cuda
+@pytest.mark.parametrize("share", [None, 0.3])
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape[2] < 16384], ids=str)
+def test_on_gpu_halves(shape: tuple[int, int, int, int, int], share: float | None) -> None:
+    *size, patch = shape
+    module = native.cuda()
+    assert module is not None, native.why_no_cuda()
+    frames, stream = noise(*size, device="cuda"), torch.cuda.current_stream().cuda_stream
+    run_gradient(module.motion_gradient, frames, "release", stream)
+    run_gradient(module.motion_gradient, frames, "paper", stream)
+    anomaly = None if share is None else maps(share, *size[:3], device="cuda")
+    found = [run_patches(module.patch_weights, frames, patch, anomaly, stream) for _ in "12"]
+    assert torch.equal(*found)
+
+
+@pytest.mark.needs_cuda
+def test_on_gpu_operators_of_the_halves() -> None:
+    frames, anomaly = noise(5, 64, 128, 3, device="cuda"), maps(0.1, 5, 64, 128, device="cuda")
+    for g, a in ((frames, anomaly), (frames[:, ::2, ::2], anomaly[:, ::2, ::2]), (frames[:0], None)):
+        assert torch.equal(motion_gradient(g), motion_gradient_reference(g))
+        torch.testing.assert_close(patch_weights(g, 8, a), patch_weights_reference(g, 8, a), rtol=1e-6, atol=0)
+    torch.library.opcheck(torch.ops.aedmae.motion_gradient.default, (frames,))
+    torch.library.opcheck(torch.ops.aedmae.patch_weights.default, (frames, 8, anomaly))
+    with pytest.raises(ValueError, match=r"gradient: expected width \* channels in 1..49152, found 16384 \* 4"):
+        patch_weights(torch.zeros(1, 1, 16384, 3, dtype=torch.uint8, device="cuda"), 1, anomaly.new_zeros(1, 1, 16384))

@@ -1,4 +1,4 @@
-"""motion_weights in Triton against the specification, which sums whole numbers exactly in float32."""
+"""motion_weights in Triton and its halves against the specification, which sums whole numbers exactly in float32."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from aedmae_fast.ops.motion_gradient import motion_gradient_reference
+from aedmae_fast.ops.patch_weights import patch_weights_reference
 from tests.ops.triton_device import DEVICE, check, triton_version
 
 BOUND = 2e-7  # one division in float32
@@ -54,3 +56,46 @@ def test_awkward_strides() -> None:
 
 def test_no_frames() -> None:
     assert triton_version("motion_weights")(make(0, (2, 3), 4), 4, "paper").shape == (0, 6)
+
+
+# Its halves
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    shape=st.tuples(st.integers(0, 4), st.integers(1, 20), st.integers(1, 80), st.integers(1, 4)),
+    kind=st.sampled_from(["paper", "release"]),
+)
+def test_motion_gradient(shape: tuple[int, int, int, int], kind: str) -> None:
+    frames = torch.randint(0, 256, shape).to(DEVICE, torch.uint8)
+    found = triton_version("motion_gradient", "motion_weights")(frames, kind)
+    assert torch.equal(found, motion_gradient_reference(frames, kind))
+    assert found.is_contiguous()
+
+
+def check_patch_weights(gradient: Tensor, patch: int, anomaly: Tensor | None) -> None:
+    found = triton_version("patch_weights", "motion_weights")(gradient, patch, anomaly)
+    torch.testing.assert_close(found, patch_weights_reference(gradient, patch, anomaly), rtol=1e-6, atol=0)
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    t=st.integers(0, 3),
+    grid=st.tuples(st.integers(1, 4), st.integers(1, 12)),
+    d=st.integers(1, 11),
+    channels=st.integers(1, 4),
+    brightest=st.sampled_from([0, 100, 255]),
+    share=st.sampled_from([None, 0.0, 0.01, 0.5, 1.0]),
+)
+def test_patch_weights(
+    t: int, grid: tuple[int, int], d: int, channels: int, brightest: int, share: float | None
+) -> None:
+    gradient = make(t, grid, d, channels).clamp(max=brightest)
+    maps = None if share is None else ((torch.rand(gradient.shape[:3]) < share) * 255).to(DEVICE, torch.uint8)
+    check_patch_weights(gradient, d, maps)
+
+
+def test_patch_weights_of_awkward_strides() -> None:
+    gradient = make(3, (5, 4), 4).transpose(1, 2).flip(0)
+    maps = torch.randint(0, 2, (3, 20, 16)).to(DEVICE, torch.uint8).mT
+    check_patch_weights(gradient, 4, maps)

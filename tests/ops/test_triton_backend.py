@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from aedmae_fast.ops import native
 from aedmae_fast.ops import triton as backend
 from aedmae_fast.ops.library import BACKENDS
 from tests.ops import (
@@ -29,10 +30,17 @@ OPS: dict[str, Callable[[], list[Any]]] = {  # op -> arguments, on the device un
     "discrepancy_map": lambda: [*test_discrepancy_map_triton.make(2, (3, 4), 4, 32, BF16), "L2", [0.4, 0.4, 0.3]],
     "dwconv_qkv": lambda: [*test_dwconv_qkv_triton.make(2, (3, 4), 32, BF16), 3, 4],
     "mlp": lambda: test_mlp_triton.make(2, 13, 32, 64, BF16),
+    "motion_gradient": lambda: [test_motion_weights_triton.make(3, (3, 4), 4), "release"],
     "motion_weights": lambda: [test_motion_weights_triton.make(3, (3, 4), 4), 4, "release"],
+    "patch_weights": lambda: [
+        test_motion_weights_triton.make(3, (3, 4), 4),
+        4,
+        test_motion_weights_triton.make(3, (3, 4), 4)[..., 0] // 128,
+    ],
     "patch_embed": lambda: test_patch_embed_triton.make(2, (3, 4), 4, 32, BF16),
 }
-FIRST = [op for op in OPS if op != "motion_weights"]  # which prefers its CUDA C++ version
+IN_CUDA = ["frame_prep", "motion_gradient", "motion_weights", "patch_weights"]  # which prefer their CUDA C++ version
+FIRST = [op for op in OPS if op not in IN_CUDA]
 
 
 def test_ops_can_be_imported_without_triton() -> None:
@@ -71,6 +79,20 @@ def test_the_reason(monkeypatch: pytest.MonkeyPatch, devices: int, capability: t
 @pytest.mark.parametrize("op", FIRST)
 def test_every_op_says_what_it_runs_on(op: str) -> None:
     assert BACKENDS[op]()["cuda"] == backend.triton_backend()
+
+
+@pytest.mark.parametrize("op", IN_CUDA)
+def test_ops_in_cuda_say_what_they_run_on_and_why(monkeypatch: pytest.MonkeyPatch, op: str) -> None:
+    monkeypatch.setattr(native, "cuda", lambda: object())
+    assert BACKENDS[op]()["cuda"] == "CUDA C++"
+    monkeypatch.setattr(native, "cuda", lambda: None)
+    monkeypatch.setattr(native, "why_no_cuda", lambda: "the CUDA kernels were not built: nvcc was not found")
+    monkeypatch.setattr(backend, "why_no_triton", lambda: "")
+    found = BACKENDS[op]()["cuda"]
+    assert found.startswith("Triton 3.")
+    assert found.endswith(" (the CUDA kernels were not built: nvcc was not found)")
+    monkeypatch.setattr(backend, "why_no_triton", lambda: "no CUDA device")
+    assert BACKENDS[op]()["cuda"] == "PyTorch (the CUDA kernels were not built: nvcc was not found; no CUDA device)"
 
 
 def test_triton_is_asked_where_it_can_be_and_not_for_float64(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,9 +33,10 @@ from aedmae_fast.config import CONFIGS, ModelConfig
 from aedmae_fast.ops.triton.attention import attention
 from aedmae_fast.ops.triton.discrepancy_map import discrepancy_map
 from aedmae_fast.ops.triton.dwconv_qkv import dwconv_qkv
+from aedmae_fast.ops.triton.frame_prep import frame_prep
 from aedmae_fast.ops.triton.linear import linear
 from aedmae_fast.ops.triton.mlp import mlp
-from aedmae_fast.ops.triton.motion_weights import motion_weights
+from aedmae_fast.ops.triton.motion_weights import motion_gradient, motion_weights, patch_weights
 from aedmae_fast.ops.triton.patch_embed import patch_embed
 from aedmae_fast.ops.triton.smooth_max import mean_filter, mean_max
 
@@ -62,7 +63,7 @@ class Launch:
         signature, constants, attrs = {}, {}, {}
         for index, parameter in enumerate(self.kernel.params):
             value = self.args[parameter.name]
-            if parameter.is_constexpr or (isinstance(value, int) and value == 1):
+            if parameter.is_constexpr or value is None or (isinstance(value, int) and value == 1):
                 signature[parameter.name], constants[parameter.name] = "constexpr", value
                 continue
             signature[parameter.name] = type_of(value)
@@ -185,7 +186,20 @@ def calls(config: ModelConfig, dtype: torch.dtype) -> Iterator[tuple[str, str, C
         "",
         lambda: discrepancy_map(states, states, *head, *head, frames, d, "L2", (0.4, 0.4, 0.3)),
     )
+    yield "motion_gradient", "", lambda: motion_gradient(frames)
     yield "motion_weights", "", lambda: motion_weights(frames, d)
+    yield "patch_weights", "anomaly maps", lambda: patch_weights(frames, d, frames[..., 0])
+    y, uv = (new(BATCH, *size, of=torch.uint8) for size in ((1080, 1920), (540, 960, 2)))
+    result = torch.bfloat16 if dtype == torch.bfloat16 else torch.uint8
+    for part, planes in (
+        ("I420", (y, uv[..., 0].contiguous(), uv[..., 1].contiguous())),
+        ("NV12", (y, *uv.unbind(-1))),
+    ):
+        yield (
+            "frame_prep",
+            part,
+            lambda planes=planes: frame_prep(planes, config.height, config.width, dtype=result),
+        )
     maps, in_time = new(BATCH, config.height, config.width, of=torch.float32), new(BATCH, 9, of=torch.int64)
     yield "mean_filter", "", lambda: mean_filter(maps, (9, 9))
     yield "mean_max", "", lambda: mean_max(maps, in_time)

@@ -1,5 +1,7 @@
 """Triton versions of the ops, for CUDA tensors: one file an op, of the op's name; the guard around them is here.
 
+Where an op has a CUDA C++ version too, that one is used if it was built: these ops run without a CUDA toolkit as well.
+
 Only the files of this folder import ``triton``, and only :func:`with_triton` imports those files, when they are needed:
 the package works without Triton, and says so in ``python -m aedmae_fast.env``.
 
@@ -26,7 +28,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["triton_backend", "why_no_triton", "with_triton"]
+from aedmae_fast.ops import native
+
+__all__ = ["cuda_or_triton", "triton_backend", "why_no_triton", "with_triton"]
 
 OLDEST = (8, 0)  # compute capability: bfloat16 on tensor cores
 
@@ -52,6 +56,17 @@ def triton_backend() -> str:
     """What the ops of this folder run on for CUDA tensors, and why on nothing faster."""
     reason = why_no_triton()
     return f"PyTorch ({reason})" if reason else f"Triton {importlib.import_module('triton').__version__}"
+
+
+def cuda_or_triton() -> dict[str, str]:
+    """What an op with a C++, a CUDA C++ and a Triton version runs on, by device type, and why on nothing faster."""
+    if native.cuda():
+        found = "CUDA C++"
+    elif reason := why_no_triton():
+        found = f"PyTorch ({native.why_no_cuda()}; {reason})"
+    else:
+        found = f"{triton_backend()} ({native.why_no_cuda()})"
+    return {"cpu": native.cpu_backend(), "cuda": found}
 
 
 @functools.cache
