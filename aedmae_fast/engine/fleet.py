@@ -42,10 +42,13 @@ class Fleet:
         settings: as for :class:`Scorer`, but ``device``. Threads and workers that are ``auto`` share the cores.
 
     Raises:
-        ChoiceError: a setting cannot be had on one of the devices, or ``auto`` means different precisions on them.
+        ChoiceError: devices of several kinds, a setting that cannot be had on one of them, or ``auto`` for a precision
+            that is different on them.
     """
 
     def __init__(self, checkpoint: str, config: ModelConfig, devices: Sequence[str], **settings: Any) -> None:
+        if len({device.split(":")[0] for device in devices}) > 1:  # their scores differ in the last bits
+            raise ChoiceError(f"device: expected several of one kind, found {','.join(devices)!r}")
         self.config = config
         self._checkpoint = checkpoint
         self._settings: list[dict[str, Any]] = []  # of each process

@@ -137,6 +137,11 @@ def test_one_precision_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
         Fleet("none", TINY, ["cpu", "cpu"])
 
 
+def test_devices_of_one_kind() -> None:
+    with pytest.raises(ChoiceError, match="device: expected several of one kind, found 'cpu,cuda:0'"):
+        Fleet("none", TINY, ["cpu", "cuda:0"])
+
+
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose.devices_of("cuda") == ["cuda"]
     assert choose.devices_of("cuda:0,cuda:3") == ["cuda:0", "cuda:3"]
