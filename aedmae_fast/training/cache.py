@@ -22,6 +22,7 @@ from aedmae_fast.training.things import Bytes
 from aedmae_fast.version import __version__
 from aedmae_fast.video import Status, open_video
 
+SAMPLED = 64  # one frame in so many enters a clip's fingerprint
 USABLE = (Status.OK, Status.TRUNCATED, Status.CORRUPT)  # the last two: as far as they were decoded
 
 
@@ -31,7 +32,7 @@ class Clips(NamedTuple):
     paths: tuple[Path, ...]
     frames: tuple[Bytes, ...]  # [T, H, W, 3] BGR each
     problems: tuple[tuple[Path, str], ...]  # clips left out or cut short, and why
-    fingerprint: str  # of sources and size: what a resumed run must find again
+    fingerprint: str  # of what was decoded: what a resumed run must find again
 
 
 def load_clips(
@@ -79,8 +80,17 @@ def load_clips(
         path, reason = problems[0]
         raise ValueError(f"none of {len(paths)} training clips can be decoded; the first, {path}: {reason}")
     order = sorted(frames)
-    digest = hashlib.sha256("".join(keys[i] for i in order).encode()).hexdigest()
-    return Clips(tuple(paths[i] for i in order), tuple(frames[i] for i in order), tuple(problems), digest)
+    kept = tuple(frames[i] for i in order)
+    return Clips(tuple(paths[i] for i in order), kept, tuple(problems), _fingerprint(kept))
+
+
+def _fingerprint(clips: Sequence[Bytes]) -> str:
+    """Of what was decoded and in which order; not of names and times, so that data may be moved or copied."""
+    digest = hashlib.sha256()
+    for frames in clips:
+        digest.update(repr(frames.shape).encode())
+        digest.update(frames[::SAMPLED].tobytes())
+    return digest.hexdigest()
 
 
 def clip_key(path: Path, size: tuple[int, int]) -> str:

@@ -61,5 +61,7 @@ def load_state(path: Path, identity: dict[str, Any]) -> State:
         if state.identity.get(key) != identity.get(key)
     ]
     if differing:
-        raise ResumeError(f"{path}: was started with other settings: {'; '.join(differing)}")
+        raise ResumeError(
+            f"{path}: was started with other settings: {'; '.join(differing)}; give those again, or another --out"
+        )
     return state

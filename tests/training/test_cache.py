@@ -45,6 +45,15 @@ def test_another_size_or_a_changed_source_is_decoded_anew(tmp_path: Path) -> Non
     assert len({first.fingerprint, small.fingerprint, shorter.fingerprint}) == 3
 
 
+def test_data_that_was_copied_elsewhere_is_the_same_data(tmp_path: Path) -> None:
+    clip = make_clip(12)
+    first = load_clips([write_frames(tmp_path / "a", clip)], SIZE, None)
+    moved = load_clips([write_frames(tmp_path / "other" / "b", clip)], SIZE, None)
+    assert moved.fingerprint == first.fingerprint
+    clip[0] ^= 1
+    assert load_clips([write_frames(tmp_path / "c", clip)], SIZE, None).fingerprint != first.fingerprint
+
+
 def test_what_was_not_finished_is_not_there(tmp_path: Path) -> None:
     paths = [write_frames(tmp_path / "a", make_clip(20))]
 
