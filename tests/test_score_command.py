@@ -17,6 +17,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -336,7 +337,8 @@ def test_stopped_in_the_middle(checkpoint: Path, tmp_path: Path, how: signal.Sig
         write_clip(folder / f"{i}.mp4", frames=20)
     write_clip(folder / "3.mp4", frames=3000, size=(32, 32))
     first = [*command(checkpoint, folder, out), "--device", device]
-    with subprocess.Popen(first, stderr=subprocess.PIPE, text=True) as process:  # which its processes hold open too
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # whoever runs the tests may have turned a deaf ear
+    with subprocess.Popen(first, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as process:  # held open by all
         deadline = time.monotonic() + 120
         while not all((out / f"{i}.mp4.csv").exists() for i in range(3)) and time.monotonic() < deadline:
             time.sleep(0.02)

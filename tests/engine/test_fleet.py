@@ -122,7 +122,7 @@ def test_a_loop_that_is_left_leaves_no_process(checkpoint: str, clips: list[Path
 
 
 def test_auto_shares_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose, "_cores", lambda: 12)
+    monkeypatch.setattr(choose, "usable_cores", lambda: (12, "12 cores"))
     devices = Fleet("none", TINY, ["cpu"] * 3, precision="fp32", smoothing=False)
     assert [settings["threads"] for settings in devices._settings] == ["4"] * 3
     assert devices.choices["threads"].why == "shared by the processes"
