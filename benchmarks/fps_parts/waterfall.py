@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from yardsticks import square_linear, square_operations
 
 from aedmae_fast.config import ScoringPreset
 from aedmae_fast.engine.runner import MICRO_BATCH
@@ -23,8 +24,7 @@ from .contender import Contender, Inputs, Way
 from .torch_contenders import DTYPES, Ours, baseline, compiled, load_baseline, plain
 
 PAPER_BATCH = 32
-SIDE = {"cpu": 1024, "cuda": 8192}  # of the matrices whose product is the device's matrix rate
-PRODUCTS = 16  # of them, per thread and turn
+PRODUCTS = 16  # large linear layers per thread and turn: the device's matrix rate
 OPTIONAL = ("compile", "onnxruntime", "openvino")
 
 
@@ -128,7 +128,7 @@ def measure(wanted: Wanted, inputs: Inputs, rounds: int) -> tuple[list[dict[str,
     for i in range(rounds):
         for product in products:
             rate = product.rate(PRODUCTS * wanted.threads, device)
-            peaks[product.precision].append(rate * 2 * SIDE[device.type] ** 3)
+            peaks[product.precision].append(rate * square_operations(device.type))
         for values, contender in zip(rates, entrants, strict=True):
             values.append(contender.rate(frames, device))
         print(f"  waterfall, round {i + 1}/{rounds}", flush=True)
@@ -154,11 +154,10 @@ def measure(wanted: Wanted, inputs: Inputs, rounds: int) -> tuple[list[dict[str,
 
 
 def _matrix_product(precision: str, inputs: Inputs, threads: int) -> Contender:
-    """A large matrix product as a contender, on a CPU one in each thread: what the device has to give."""
-    n, device = SIDE[inputs.device.type], inputs.device
-    a, b = (torch.randn(n, n, device=device).to(DTYPES[precision]) for _ in range(2))
+    """A large linear layer as a contender, on a CPU one in each thread: what the device has to give."""
+    device, run = inputs.device, square_linear(DTYPES[precision], inputs.device.type)
     way = Way(1, threads, apart=device.type == "cpu")
-    product = Contender("matrix product", precision, way, lambda _: a @ b, "a matrix product")
+    product = Contender("matrix product", precision, way, lambda _: run(), "a matrix product")
     product.rate(threads, device)  # warm-up
     return product
 
