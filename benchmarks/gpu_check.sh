@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Everything that only a GPU can show, in parts of under 10 minutes each; results in one folder.
 #
-#     benchmarks/gpu_check.sh probe|build|tests|sanitizer|ops|fps|scene|ped2|all [RESULTS]
+#     benchmarks/gpu_check.sh probe|build|tests|sanitizer|ops|fps|formats|scene|ped2|all [RESULTS]
 #
-# Works without a network: wheels are taken from $WHEELS (default: ./wheels) where that folder exists, and an unpacked
-# DALI from $DALI (a folder for PYTHONPATH). torch itself must be installed. ped2 trains on UCSD Ped2 in the layout "clips"
+# Works without a network: wheels are taken from $WHEELS (default: ./wheels) where that folder exists, else what is
+# installed must do; an unpacked DALI from $DALI (a folder for PYTHONPATH). torch itself must be installed. ped2 trains on UCSD Ped2 in the layout "clips"
 # in $PED2 (default: ../shared/data/ped2), three seeds at a time. Not run on a GPU so far.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -44,9 +44,9 @@ PY
 }
 
 build() {
-  local source=()
-  [ -d "$wheels" ] && source=(--no-index --find-links "$wheels")
-  AEDMAE_CUDA=1 pip install --no-build-isolation "${source[@]}" -e '.[test]'
+  local what=(--no-deps -e .)
+  if [ -d "$wheels" ]; then what=(--no-index --find-links "$wheels" -e '.[test]'); fi
+  AEDMAE_CUDA=1 pip install --no-build-isolation "${what[@]}"
   python3 -m aedmae_fast.env | tee "$results/env.txt"
 }
 
@@ -61,11 +61,20 @@ sanitizer() {
     python3 -m pytest -q -m needs_cuda tests/ops/test_motion_weights_cuda.py 2>&1 | tee "$results/racecheck.txt"
 }
 
+decoder() {
+  if python3 -c 'import nvidia.dali' 2> /dev/null; then echo dali; else echo pyav; fi
+}
+
 fps() {
-  local decoder=pyav
-  if python3 -c 'import nvidia.dali' 2> /dev/null; then decoder=dali; fi
-  python3 benchmarks/fps.py --device cuda --precision bf16 --clips 8 --frames 250 --decoder "$decoder" --formats \
+  python3 benchmarks/fps.py --device cuda --precision bf16 --clips 8 --frames 250 --decoder "$(decoder)" \
     --json "$results/fps.json"
+}
+
+formats() {  # a run each, so that what is done is kept; one round to stay within the time: three for figures to publish
+  for each in {640x360,1280x720,1920x1080}:libx26{4,5}; do
+    python3 benchmarks/fps.py --device cuda --precision bf16 --clips 1 --frames 120 --rounds 1 --without compile \
+      --decoder "$(decoder)" --formats "$each" --json "$results/formats-${each/:/-}.json"
+  done
 }
 
 ops() {
@@ -86,7 +95,11 @@ ped2() {  # the paper's 800 tokens and 100 + 40 epochs
 }
 
 case $part in
-  probe | build | tests | sanitizer | ops | fps | scene | ped2) "$part" 2>&1 | tee "$results/$part.log" ;;
-  all) for each in probe build tests sanitizer ops fps scene ped2; do "$0" "$each" "$results"; done ;;
+  probe | build | tests | sanitizer | ops | fps | formats | scene | ped2) "$part" 2>&1 | tee "$results/$part.log" ;;
+  all)
+    for each in probe build tests sanitizer ops fps formats scene ped2; do
+      benchmarks/gpu_check.sh "$each" "$results"
+    done
+    ;;
   *) echo "unknown part: $part" >&2; exit 2 ;;
 esac

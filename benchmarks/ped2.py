@@ -26,6 +26,7 @@ from stamp import result_path, stamp
 from training import train_command
 
 from aedmae_fast.engine.choose import choose_device
+from aedmae_fast.engine.cores import usable_cores
 
 FLAGS = (
     "--config ped2 --patch 8 --mask-ratio 0.1 --dropout 0 --teacher-epochs 30 --student-epochs 4 --batch-size 32"
@@ -70,7 +71,7 @@ def start_training(seed: int, options: argparse.Namespace) -> subprocess.Popen[b
     """Trains a seed, or goes on with it; a finished one ends at once."""
     run = options.out / f"seed{seed}"
     flags = ["--seed", str(seed), *shlex.split(FLAGS), *shlex.split(options.train)]
-    threads = max(1, len(os.sched_getaffinity(0)) // options.at_once)
+    threads = max(1, usable_cores()[0] // options.at_once)
     env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     return subprocess.Popen(train_command(options.data, options.layout, run, flags), env=env)
 

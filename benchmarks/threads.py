@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from stamp import result_path, stamp
 
 from aedmae_fast import load_model
+from aedmae_fast.engine.cores import usable_cores
 from aedmae_fast.model.masks import mask_bank
 
 WAYS = ("threads per frame", "frame per thread")
@@ -75,7 +75,7 @@ def in_process(*arguments: Any) -> float:
 
 
 def measure(way: str, config: str, precision: str, seconds: float) -> float:
-    threads = len(os.sched_getaffinity(0))
+    threads = usable_cores()[0]
     model = load_model(f"untrained-{config}").to(getattr(torch, precision))
     c = model.config
     windows = torch.randint(0, 256, (1, 3, c.height, c.width, 3), dtype=torch.uint8)

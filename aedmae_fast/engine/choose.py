@@ -92,7 +92,7 @@ def choose_precision(wish: str, device: str) -> Choice:
         if native.cpu().isa() == "avx512_bf16":
             return Choice("bf16", "the CPU computes in bf16 (AVX512_BF16); scores within about 0.5 % of fp32's")
         return Choice("fp32", f"the CPU's kernels in use, {native.cpu().isa()}, have no bf16 arithmetic")
-    if torch.cuda.is_bf16_supported(including_emulation=False):
+    if torch.cuda.get_device_capability(device) >= (8, 0):
         return Choice("bf16", "the GPU computes in bf16")
     return Choice("fp32", "the GPU has no bf16 arithmetic")
 

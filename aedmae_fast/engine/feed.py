@@ -112,9 +112,10 @@ class Feed:
                 for block in self._blocks(clip, video):
                     if not self._put(block):
                         return
-                self._put(Ended(clip, video.outcome))
+                outcome = video.outcome
             finally:
                 video.close()
+            self._put(Ended(clip, outcome))
         except VideoError as error:
             self._put(Ended(clip, Outcome(error.status, error.reason)))
         except Exception as error:  # whatever a hostile file provokes stays that file's trouble

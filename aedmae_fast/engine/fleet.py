@@ -2,8 +2,9 @@
 
 Each process asks for its next file when its decoders are ready for one, and gets the largest that is left: so they end
 at about the same time. They write nothing: scores come back over a pipe, to the process that keeps the manifest. What a
-process had in hand when it died is dealt out once more, to one that is started in its place or to another device's;
-what two processes died of has failed. Ctrl-C is the first process's matter, and the others end with it.
+process had in hand when it died is scored once more, each file in a process of its own, which is started in the dead
+one's place: so a file that kills takes no other with it, and it fails when it has killed twice. Ctrl-C is the first
+process's matter, and the others end with it.
 """
 
 from __future__ import annotations
@@ -61,6 +62,9 @@ class Fleet:
                 if settings.get(name, "auto") == "auto"
             }
             self.choices |= shared
+            self.choices["batch size"] = choose.choose_batch_size(
+                settings.get("batch_size", "auto"), self.choices["device"].value, int(self.choices["threads"].value)
+            )
             chosen = {name: self.choices[name].value for name in ("device", "precision", "threads", "workers")}
             self._settings.append({**settings, **chosen})
         precisions = {of_process["precision"]: of_process["device"] for of_process in self._settings}
@@ -73,9 +77,10 @@ class Fleet:
     ) -> Iterator[tuple[int, ClipScores]]:
         """As :meth:`Scorer.score_unordered`; a file that has no process left to score it is ``failed``."""
         todo = deque(sorted(range(len(paths)), key=lambda i: _size(Path(paths[i])), reverse=True))
+        suspects: deque[int] = deque()  # in hand where a process died
         deaths: Counter[int] = Counter()
         trouble = ""
-        crew = {w.pipe: w for w in (_Worker(self._checkpoint, s) for s in self._settings[: len(todo)])}
+        crew = {w.pipe: w for w in (_Worker(self._checkpoint, s, todo) for s in self._settings[: len(todo)])}
         try:
             while crew:
                 for pipe in wait(list(crew)):
@@ -85,21 +90,24 @@ class Fleet:
                         kind, *content = pipe.recv()
                     except (EOFError, OSError):
                         del crew[pipe]
-                        if not (lost := worker.end()):
-                            continue
-                        trouble = lost
+                        trouble = worker.end() or trouble
+                        alone = worker.source is not todo
+                        useful = bool(worker.in_hand) or (alone and not worker.source)
+                        if alone:  # the file that it died without having taken
+                            suspects.extend(worker.source)
                         for index in worker.in_hand:
                             deaths[index] += 1
-                        again = [index for index in worker.in_hand if deaths[index] < TRIES]
-                        todo.extendleft(again)
-                        for index in set(worker.in_hand) - set(again):
-                            yield index, ClipScores.failed(Path(paths[index]), trouble)
-                        if todo and worker.in_hand:  # one that dies of no file would do so again
-                            worker = _Worker(self._checkpoint, worker.settings)
+                            if deaths[index] < TRIES:
+                                suspects.append(index)
+                            else:
+                                yield index, ClipScores.failed(Path(paths[index]), trouble)
+                        if useful and (suspects or todo):  # one that dies of no file would do so again
+                            source = deque([suspects.popleft()]) if suspects else todo
+                            worker = _Worker(self._checkpoint, worker.settings, source)
                             crew[worker.pipe] = worker
                         continue
                     if kind == "next":
-                        worker.give(todo.popleft() if todo else None, paths)
+                        worker.give(worker.source.popleft() if worker.source else None, paths)
                     elif kind == "opened" and on_opened:
                         on_opened(*content)
                     elif kind == "scored" and on_scored:
@@ -109,7 +117,7 @@ class Fleet:
                         yield content[0], content[1]
                     elif kind == "trouble":
                         (worker.trouble,) = content
-            for index in todo:
+            for index in (*todo, *suspects):
                 yield index, ClipScores.failed(Path(paths[index]), trouble)
         finally:
             for worker in crew.values():
@@ -124,6 +132,7 @@ class _Worker:
 
     checkpoint: str
     settings: dict[str, Any]
+    source: deque[int]  # what it is to take: what is left for all, or one file by itself
     in_hand: list[int] = field(default_factory=list)  # files that were given to it and have not come back
     trouble: str = ""  # what it said before it ended
     pipe: Connection = field(init=False)

@@ -25,7 +25,8 @@ class Resident:
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
-        self.tensor = torch.empty((0, *shape), dtype=dtype, device=device)
+        with torch.inference_mode(False):
+            self.tensor = torch.empty((0, *shape), dtype=dtype, device=device)
         self._free: deque[int] = deque()
         self._lock = threading.Lock()  # nobody writes a row while it is moved
 
@@ -44,6 +45,7 @@ class Resident:
     def take_back(self, rows: Iterable[int]) -> None:
         self._free.extend(rows)
 
+    @torch.inference_mode(False)  # what is made in that mode could not be written outside of it
     def _grow(self, by: int) -> None:
         old = self.tensor
         new = torch.empty((len(old) + by, *old.shape[1:]), dtype=old.dtype, device=old.device)

@@ -16,6 +16,7 @@ one copy that nobody waits for but who asks for them.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import NamedTuple
@@ -96,6 +97,7 @@ class Runner:
         self._size, self._threads = MICRO_BATCH[self.device.type], threads
         self._lock = threading.Lock()  # nothing is submitted while rows move
         self._running: list[Future[Tensor]] = []
+        self._abandoned: deque[tuple[Rows, Rows]] = deque()
         self._graph: GraphRunner | None = None
         self._capture = capture or (None if self.device.type == "cpu" else CudaCapture)
         if self.device.type == "cpu":
@@ -106,26 +108,38 @@ class Runner:
         """Room for so many frames and maps at a time; close it to give it back."""
         with self._lock:
             self._wait()
+            self._take_abandoned()
             before = self._frames.tensor, self._maps.tensor
             room = self._frames.lend(frames), self._maps.lend(maps if self._preset.pool == "max" else 0)
-            moved = self._frames.tensor is not before[0] or self._maps.tensor is not before[1]
-            if moved and self._capture is not None:
+            if self._frames.tensor is not before[0] or self._maps.tensor is not before[1]:
+                self._graph = None  # it would go on reading the memory that was left
+            del before
+            if self._graph is None and self._capture is not None:
                 place = room[1].spare  # captures write there: nobody uses it yet
                 examples = [torch.zeros(1, len(WINDOW), dtype=torch.int64), *torch.tensor([[0], [place]]).unbind(0)]
-                self._graph = GraphRunner(self.step, self._resident(), examples, [self._size], capture=self._capture)
+                try:
+                    self._graph = GraphRunner(
+                        self.step, self._resident(), examples, [self._size], capture=self._capture
+                    )
+                except BaseException:  # no graph now: whoever submits before the next session hears of it
+                    for rows in room:
+                        rows.give_back()
+                    raise
         return Session(self, *room)
 
     def submit(self, batch: Batch, means: bool) -> Callable[[], Computed]:
         """See :meth:`Session.submit`."""
         count, size = len(batch.windows), self._size
-        if self._graph is None:
+        if self._capture is None:
             size = min(size, -(-count // self._threads)) or 1  # of few windows, every thread has its share
         parts = [self._indices(batch, slice(start, start + size)) for start in range(0, count, size)]
         with self._lock:
-            if self._graph is None:
+            if self._capture is None:
                 started = [self._pool.submit(self._step_alone, part) for part in parts]
                 self._running = [f for f in self._running if not f.done()] + started
                 return lambda: self._computed([f.result() for f in started], *self._in_time(batch.due, means))
+            if self._graph is None:
+                raise RuntimeError("no graph: its capture failed when a session was opened; open another")
             columns = [_to_host(self._graph(*part)[0]) for part in parts]
             maxima, maps = self._in_time(batch.due, means)
             maxima = _to_host(maxima)
@@ -143,6 +157,15 @@ class Runner:
             self._wait()
             session.frames.give_back()
             session.maps.give_back()
+
+    def abandon(self, session: Session) -> None:
+        """Take back a session's room when the next one is opened. Never waits: garbage collection may call anywhere."""
+        self._abandoned.append((session.frames, session.maps))
+
+    def _take_abandoned(self) -> None:
+        while self._abandoned:
+            for rows in self._abandoned.popleft():
+                rows.give_back()
 
     @torch.inference_mode()
     def step(

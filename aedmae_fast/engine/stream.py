@@ -43,7 +43,7 @@ class FrameStream:
         self._preset, self._fps, self._order = preset, fps, order
         self._size = (config.height, config.width)
         self._session = runner.session(2 * REACH + 1, preset.map_filter[0] - 1 + REACH)
-        self._close = weakref.finalize(self, self._session.close)
+        self._forgotten = weakref.finalize(self, runner.abandon, self._session)
         self._ring = FrameRing(self._session.frames)
         self._raw_score = RawScore(preset, self._session.maps)
         self._reach = preset.smooth.taps // 2 if smoothing else 0
@@ -71,7 +71,8 @@ class FrameStream:
     def finish(self) -> list[FrameScore]:
         """No more frames come: return the scores of those that are left, and free what the stream holds."""
         due = self._take(self._ring.finish(), ended=True)
-        self._close()
+        if self._forgotten.detach():
+            self._session.close()
         return due
 
     def _take(self, windows: Iterable[Window], ended: bool) -> list[FrameScore]:

@@ -6,7 +6,6 @@ there are as many as cores; a GPU has hardware for a few at a time, and is asked
 
 from __future__ import annotations
 
-import os
 import re
 import statistics
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from clips import make_clip
 
 from aedmae_fast import Scorer
+from aedmae_fast.engine.cores import usable_cores
 
 from . import end_to_end
 
@@ -47,7 +47,7 @@ def measure(scorer: Scorer, folder: Path, formats: list[str], frames: int, round
 
 def _sweep(scorer: Scorer, clip: Path, frames: int, rounds: int) -> list[dict[str, Any]]:
     on_gpu = scorer.runner.device.type == "cuda"
-    counts = range(1, (SESSIONS if on_gpu else len(os.sched_getaffinity(0))) + 1)
+    counts = range(1, (SESSIONS if on_gpu else usable_cores()[0]) + 1)
     rates: dict[int, list[float]] = {count: [] for count in counts}
     end_to_end.decode(scorer, [clip], 1)  # warm-up
     for _ in range(rounds):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import statistics
 import time
 from multiprocessing.synchronize import Barrier
@@ -13,6 +12,7 @@ import torch
 
 from aedmae_fast import load_model
 from aedmae_fast.config import PRESETS
+from aedmae_fast.engine.cores import usable_cores
 from aedmae_fast.engine.runner import MICRO_BATCH
 
 from .contender import Inputs, Way
@@ -23,7 +23,7 @@ FRAMES = 32  # that each process holds and computes over and over
 
 def scaling(checkpoint: str, preset: str, precision: str, seconds: float, rounds: int) -> list[dict[str, Any]]:
     """Frames per second of all processes together: a thread, a thread per core, and a process per core."""
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()[0]
     layouts = list(dict.fromkeys([(1, 1), (1, cores), (cores, 1)]))  # processes, threads of each
     rates: dict[tuple[int, int], list[float]] = {layout: [] for layout in layouts}
     for _ in range(rounds):

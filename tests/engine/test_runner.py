@@ -160,6 +160,51 @@ def test_the_mask_follows_the_frame_not_its_row(tiny_model: AedMae) -> None:
     assert len(set(terms)) == TINY.mask_count
 
 
+def test_in_inference_mode_and_out_of_it(tiny_model: AedMae) -> None:
+    """Memory that was made inside of it is written outside of it."""
+    scorer, fresh = (Scorer(tiny_model, preset="paper", precision="fp32") for _ in range(2))
+    with torch.inference_mode():
+        scorer.score_frames(pixels(5))
+    assert_same(scorer.score_frames(pixels(5)), fresh.score_frames(pixels(5)))
+
+
+def test_a_capture_that_fails_leaves_no_graph_on_memory_that_moved(tiny_model: AedMae) -> None:
+    failing = False
+
+    class Failing(CaptureTwin):
+        def __call__(self, run: Any) -> Any:
+            if failing:
+                raise KeyboardInterrupt
+            return super().__call__(run)
+
+    runner = Runner(tiny_model, PRESETS["paper"], "cpu", "fp32", 1, capture=Failing)
+    session = runner.session(1, 9)
+    batch = Batch([Window(0, tuple(session.frames.add(torch.zeros(1, TINY.height, TINY.width, 3)) * 3))], [0], [])
+    expected = session.submit(batch)().terms
+    failing = True
+    with pytest.raises(KeyboardInterrupt):
+        runner.session(50, 50)
+    with pytest.raises(RuntimeError, match="no graph: its capture failed"):
+        session.submit(batch)
+    failing = False
+    size = len(runner._frames.tensor)
+    runner.session(50, 50).close()  # finds the room that was made
+    assert len(runner._frames.tensor) == size
+    assert session.submit(batch)().terms == expected
+
+
+def test_a_forgotten_stream_is_taken_back_without_waiting(tiny_model: AedMae) -> None:
+    """Garbage collection may call in any thread, one that computes or holds a lock among them."""
+    scorer = Scorer(tiny_model, preset="paper", smoothing=False)
+    stream = scorer.stream()
+    stream.push(pixels(1)[0])
+    with scorer.runner._lock:
+        del stream
+    size = len(scorer.runner._frames.tensor)
+    scorer.stream()
+    assert len(scorer.runner._frames.tensor) == size
+
+
 @pytest.mark.parametrize(
     ("count", "threads", "sizes"),
     [

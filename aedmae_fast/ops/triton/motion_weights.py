@@ -83,7 +83,7 @@ def _weights(frames: Tensor, patch: int, span: int, anomaly_map: Tensor | None) 
     return out
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])  # another in every batch: it would be compiled anew
 def _gradient_kernel(
     frames,  # uint8 [T, SIZE]
     out,  # uint8 [T, SIZE]
@@ -103,7 +103,7 @@ def _gradient_kernel(
     tl.store(out + t.to(tl.int64) * SIZE + at, tl.abs(a - b).to(tl.uint8), mask=at < SIZE)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def _motion_kernel(
     frames,  # uint8 [T, ROWS * D, COLUMNS * D, CHANNELS]
     anomaly,  # uint8 [T, ROWS * D, COLUMNS * D], above 0 is abnormal; or None

@@ -114,7 +114,7 @@ def _filter_kernel(
     tl.store(out + rows * W + columns, total / count.to(tl.float32), mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])  # another in every batch: it would be compiled anew
 def _window_kernel(
     maps,  # float32 [M, PIXELS]
     windows,  # int64 [N, EXTENT]: maps, -1 for none
