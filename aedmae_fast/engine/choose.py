@@ -87,7 +87,7 @@ def choose_precision(wish: str, device: str) -> Choice:
     if wish != "auto":
         raise ChoiceError(f"precision: expected auto, fp32 or bf16, found {wish!r}")
     if torch.device(device).type == "cpu":
-        # benchmarks/fps.py with AVX512_BF16: bf16 is 1.7 times as fast as fp32. On the example
+        # benchmarks/fps.py with AVX512_BF16: bf16 is 1.9 times as fast as fp32. On the example
         # scene, raw scores within 0.5 % of those in fp32 (median 0.1 %), AUC 97.36 % and 97.37 %.
         if native.cpu().isa() == "avx512_bf16":
             return Choice("bf16", "the CPU computes in bf16 (AVX512_BF16); scores within about 0.5 % of fp32's")
