@@ -46,6 +46,7 @@ def crew(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         def __post_init__(self) -> None:
             super().__post_init__()
             started.append(self)
+            self.first = list(self.source)  # what it could take when it was started
             assert self.process.pid is not None
             os.kill(self.process.pid, signal.SIGINT)  # as a terminal's Ctrl-C: not theirs to act on
 
@@ -100,6 +101,7 @@ def test_the_files_of_a_process_that_dies_are_scored_by_another(
     assert [found[i].status for i in range(4)] == [Status.OK] * 4
     assert found[LONG].frames == 600
     assert len(crew) >= 3
+    assert [LONG] in [worker.first for worker in crew[2:]]  # by itself
 
 
 @pytest.mark.parametrize("workers", [1, 3])

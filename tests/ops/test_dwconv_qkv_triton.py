@@ -32,7 +32,7 @@ def test_the_networks_sizes(grid: tuple[int, int], c: int, dtype: torch.dtype) -
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("c", [128, 200])
+@pytest.mark.parametrize("c", [3, 7, 128, 200])
 def test_channels_of_one_and_of_several_programs(c: int, dtype: torch.dtype) -> None:
     check("dwconv_qkv", *make(1, (3, 7), c, dtype), 3, 7, bound=BOUND[dtype])
 

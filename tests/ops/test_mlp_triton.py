@@ -22,8 +22,8 @@ def make(b: int, n: int, c: int, r: int, dtype: torch.dtype) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize(("n", "c"), [(37, 256), (70, 128)])
-def test_the_networks_widths(n: int, c: int, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("n", "c"), [(37, 256), (70, 128), (11, 7), (5, 3)])
+def test_the_networks_widths_and_small_ones(n: int, c: int, dtype: torch.dtype) -> None:
     check("mlp", *make(2, n, c, 2 * c, dtype), bound=BOUND[dtype])
 
 

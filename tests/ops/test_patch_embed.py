@@ -57,6 +57,12 @@ def test_any_shape(
 
 
 @DTYPES
+@pytest.mark.parametrize("c", [2, 3, 7])
+def test_few_channels(isa: str, c: int, dtype: torch.dtype) -> None:
+    check(patch_embed, patch_embed_reference, *inputs(3, 5, 4, 7, dtype, c=c), 4)
+
+
+@DTYPES
 @pytest.mark.parametrize("fill", [0, 255])
 def test_extremes(isa: str, fill: int, dtype: torch.dtype) -> None:
     frames, *rest = inputs(3, 5, 4, 7, dtype, c=40)

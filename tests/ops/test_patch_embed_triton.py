@@ -28,6 +28,12 @@ def make(
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("c", [2, 3, 7])
+def test_few_channels(c: int, dtype: torch.dtype) -> None:
+    check("patch_embed", *make(2, (5, 10), 4, c, dtype), bound=BOUND[dtype])
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("d", [4, 8, 16])
 def test_the_networks_patches(d: int, dtype: torch.dtype) -> None:
     check("patch_embed", *make(2, (5, 10), d, 256, dtype), bound=BOUND[dtype])
