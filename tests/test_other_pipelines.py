@@ -131,9 +131,11 @@ def test_the_librarys_functions_are_the_ops(library: ctypes.CDLL) -> None:
     library.aedmae_mean_filter(address[0], ctypes.c_int64(20), 9, 20, 3, 5, address[1])
     assert torch.equal(out, ops.mean_filter(image, (3, 5)))
     maps = (ctypes.c_void_p * 2)(image.data_ptr(), out.data_ptr())
-    assert library.aedmae_mean_max(maps, 2, ctypes.c_int64(180)) == ops.mean_max(
-        torch.stack([image, out]), torch.tensor([[0, 1]])
-    )
+    value, pixel = ops.mean_max(torch.stack([image, out]), torch.tensor([[0, 1]]))
+    found = ctypes.c_int64()
+    for place in (ctypes.byref(found), None):
+        assert library.aedmae_mean_max(maps, 2, ctypes.c_int64(180), place) == value
+    assert found.value == pixel
 
 
 class Planes(ctypes.Structure):
@@ -203,7 +205,8 @@ def test_numpy_loop() -> None:
     frames = small_frames()
     change = ops.motion_gradient(frames, "paper").float().mean(-1)
     windows = torch.arange(len(change))[:, None] - torch.arange(9).flip(0)  # the last nine frames, oldest first
-    expected = list(enumerate(ops.mean_max(ops.mean_filter(change, (9, 9)), windows).tolist()))
+    score, pixel = ops.mean_max(ops.mean_filter(change, (9, 9)), windows)
+    expected = torch.stack([torch.arange(len(score)), score, pixel % SIZE[1], pixel // SIZE[1]], dim=1)
     np.testing.assert_allclose(run(sys.executable, EXAMPLES / "numpy_loop.py", CLIP), expected, rtol=1e-4)
 
 

@@ -12,10 +12,10 @@ import numpy as np
 from torch import Tensor
 
 from aedmae_fast.config import ScoringPreset
-from aedmae_fast.engine.postprocess import RawScore, Series, fill_gaps, final_score
+from aedmae_fast.engine.postprocess import RawScore, Series, fill_gaps, final_score, hold
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.ring import FrameRing, Window
-from aedmae_fast.engine.runner import FrameTerms, Session
+from aedmae_fast.engine.runner import FrameTerms, Maximum, Session
 from aedmae_fast.video import Outcome, Status, VideoInfo
 
 
@@ -44,6 +44,7 @@ class ClipState:
         self._scored = array("q")  # frames that have terms
         self._terms = [array("d") for _ in range(3)]  # teacher error, gap, class probability
         self._raw = array("d")
+        self._places = [array("d") for _ in range(2)]  # x and y of the maxima, 0..1
         self._waiting = 0  # windows handed out and not launched yet
         self._outstanding = 0  # windows, of frames and of maps, handed out whose results have not come back
         self._outcome: Outcome | None = None
@@ -87,9 +88,11 @@ class ClipState:
             column.append(value)
         self._raw.extend(self._raw_score.of_terms(window.frame, terms))
 
-    def smoothed(self, window: Window, maximum: float, mean: Tensor | None) -> None:
+    def smoothed(self, window: Window, maximum: Maximum, mean: Tensor | None) -> None:
         """Take what came of the next window of maps."""
         self._outstanding -= 1
+        for column, value in zip(self._places, (maximum.x, maximum.y), strict=True):
+            column.append(value)
         self._raw.append(self._raw_score.of_maps(window, maximum, mean))
 
     @property
@@ -103,14 +106,18 @@ class ClipState:
         frames, count = np.array(self._scored, dtype=np.int64), len(self._times)
         raw, error, gap, prob = (fill_gaps(frames, np.array(v), count) for v in (self._raw, *self._terms))
         score = final_score(raw, self._preset) if self._smoothing else raw
+        size = (self.info.width, self.info.height) if self.info else (math.nan, math.nan)
+        x, y = (
+            hold(frames, np.array(v) * extent, count) if v else np.full(count, np.nan)
+            for v, extent in zip(self._places, size, strict=True)
+        )
         interpolated = np.ones(count, dtype=bool)
         interpolated[frames] = False
         outcome = _not_finite(raw) or self._outcome
         times = np.array(self._times)
         seconds = time.perf_counter() - self._started
-        return ClipScores(
-            path, outcome.status, outcome.reason, self.info, times, score, raw, error, gap, prob, interpolated, seconds
-        )
+        series = (times, score, raw, error, gap, prob, x, y)
+        return ClipScores(path, outcome.status, outcome.reason, self.info, *series, interpolated, seconds)
 
 
 def _not_finite(raw: Series) -> Outcome | None:

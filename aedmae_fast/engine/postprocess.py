@@ -12,7 +12,7 @@ from torch import Tensor
 from aedmae_fast.config import Gaussian, ScoringPreset
 from aedmae_fast.engine.resident import Rows
 from aedmae_fast.engine.ring import MapRing, Window
-from aedmae_fast.engine.runner import FrameTerms
+from aedmae_fast.engine.runner import FrameTerms, Maximum
 
 Series = NDArray[np.float64]  # one value a frame
 
@@ -60,18 +60,18 @@ class RawScore:
         raw = p.colour_weight * terms.colour + p.abnormal_weight * terms.abnormal + p.gap_weight * terms.gap
         return [raw + p.class_weight * terms.class_prob if p.class_weight else raw]
 
-    def of_maps(self, window: Window, maximum: float, mean: Tensor | None) -> float:
+    def of_maps(self, window: Window, maximum: Maximum, mean: Tensor | None) -> float:
         """The score of the next frame from its window of maps, whose rows it releases."""
         self._rows.release(window.rows)
         if self._on_map is not None and mean is not None:
             self._on_map(window.frame, mean)
         if not self._preset.class_weight:
-            return maximum
+            return maximum.value
         reach = self._preset.map_filter[0] // 2
         while self._class_probs[0][0] < window.frame - reach:
             self._class_probs.popleft()
         near = [prob for frame, prob in self._class_probs if frame <= window.frame + reach]
-        return maximum + self._preset.class_weight * sum(near) / len(near)
+        return maximum.value + self._preset.class_weight * sum(near) / len(near)
 
 
 def fill_gaps(frames: NDArray[np.int64], values: Series, count: int) -> Series:
@@ -79,6 +79,13 @@ def fill_gaps(frames: NDArray[np.int64], values: Series, count: int) -> Series:
     if not len(frames):
         return np.full(count, np.nan)
     return np.interp(np.arange(count), frames, values)
+
+
+def hold(frames: NDArray[np.int64], values: Series, count: int) -> Series:
+    """Values at ``frames``, each also for the frames up to the next of them, of all frames 0 .. count-1."""
+    if not len(frames):
+        return np.full(count, np.nan)
+    return values[np.maximum(np.searchsorted(frames, np.arange(count), side="right") - 1, 0)]
 
 
 def smooth(raw: Series, gaussian: Gaussian) -> Series:

@@ -29,6 +29,8 @@ class ClipScores:
     teacher_error: Series  # [T] frame mean of the teacher's error
     discrepancy: Series  # [T] frame mean of the teacher-student gap
     class_prob: Series  # [T] probability of the class head; NaN without one
+    x: Series  # [T] where in the frame the raw score comes from: pixels from the left, of the video as displayed
+    y: Series  # [T] pixels from the top; both NaN where the preset pools by the mean over the frame
     interpolated: NDArray[np.bool_]  # [T] frames between the scored ones, where a stride was asked for
     seconds: float  # wall time from opening the clip to its last score, other clips' work included
 
@@ -37,7 +39,7 @@ class ClipScores:
         """Of a clip that nothing is known of but that it could not be scored."""
         none = np.empty(0)
         flags = np.empty(0, dtype=bool)
-        return cls(path, Status.FAILED, reason, None, none, none, none, none, none, none, flags, seconds=0.0)
+        return cls(path, Status.FAILED, reason, None, none, none, none, none, none, none, none, none, flags, 0.0)
 
     @property
     def frames(self) -> int:

@@ -33,7 +33,7 @@ from aedmae_fast.model.masks import mask_bank
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.ops import discrepancy_map, mean_filter, mean_map, mean_max
 
-__all__ = ["Batch", "Computed", "FrameTerms", "Runner", "Session"]
+__all__ = ["Batch", "Computed", "FrameTerms", "Maximum", "Runner", "Session"]
 
 MICRO_BATCH = {"cpu": 4, "cuda": 64}  # frames at a time, on a CPU in each thread and at most
 
@@ -59,11 +59,19 @@ class Batch(NamedTuple):
     due: Sequence[Window]  # of maps
 
 
+class Maximum(NamedTuple):
+    """Where a map is greatest."""
+
+    value: float
+    x: float  # middle of the pixel, from the left, 0..1 of the frame's width
+    y: float  # from the top, 0..1 of its height
+
+
 class Computed(NamedTuple):
     """What came of a batch."""
 
     terms: list[FrameTerms]  # of each window of frames
-    maxima: list[float]  # over the pixels, of the mean over each window of maps
+    maxima: list[Maximum]  # of the mean over each window of maps
     means: Tensor | None  # these means, float32 [len(due), H, W] on the device, where they were asked for
 
 
@@ -141,13 +149,13 @@ class Runner:
             if self._graph is None:
                 raise RuntimeError("no graph: its capture failed when a session was opened; open another")
             columns = [_to_host(self._graph(*part)[0]) for part in parts]
-            maxima, maps = self._in_time(batch.due, means)
-            maxima = _to_host(maxima)
+            values, pixels, maps = self._in_time(batch.due, means)
+            values, pixels = _to_host(values), _to_host(pixels)
             arrived = _mark(self.device)
 
         def finish() -> Computed:
             arrived()
-            return self._computed(columns, maxima, maps)
+            return self._computed(columns, values, pixels, maps)
 
         return finish
 
@@ -216,18 +224,21 @@ class Runner:
     def _step_alone(self, part: Sequence[Tensor]) -> Tensor:
         return self.step(*self._resident(), *part)[0]
 
-    def _in_time(self, due: Sequence[Window], means: bool) -> tuple[Tensor, Tensor | None]:
-        """The filter's part in time and its maxima, float32 [len(due)], of maps that are there or launched."""
+    def _in_time(self, due: Sequence[Window], means: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The filter's part in time, of maps that are there or launched: its maxima and their pixels [len(due)]."""
         if not due:
-            return torch.empty(0), None
+            return torch.empty(0), torch.empty(0), None
         extent = self._preset.map_filter[0]  # always: a kernel is compiled for it
         padded = self._ready([[*w.rows, *[-1] * (extent - len(w.rows))] for w in due])
         windows = padded.to(self.device, non_blocking=True)
         maps = self._maps.tensor
-        return mean_max(maps, windows), mean_map(maps, windows) if means else None
+        return *mean_max(maps, windows), mean_map(maps, windows) if means else None
 
-    def _computed(self, columns: Sequence[Tensor], maxima: Tensor, means: Tensor | None) -> Computed:
-        return Computed([FrameTerms(*row) for part in columns for row in part.tolist()], maxima.tolist(), means)
+    def _computed(self, columns: Sequence[Tensor], values: Tensor, pixels: Tensor, means: Tensor | None) -> Computed:
+        height, width = self._maps.tensor.shape[1:]
+        terms = [FrameTerms(*row) for part in columns for row in part.tolist()]
+        places = [((p % width + 0.5) / width, (p // width + 0.5) / height) for p in pixels.tolist()]
+        return Computed(terms, [Maximum(v, *place) for v, place in zip(values.tolist(), places, strict=True)], means)
 
     def _wait(self) -> None:
         wait(self._running)

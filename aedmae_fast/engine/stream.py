@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import weakref
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -14,7 +16,7 @@ from aedmae_fast.config import ModelConfig, ScoringPreset
 from aedmae_fast.engine.memory import to_bgr
 from aedmae_fast.engine.postprocess import RawScore, smooth
 from aedmae_fast.engine.ring import REACH, FrameRing, Window
-from aedmae_fast.engine.runner import Batch, FrameTerms, Runner
+from aedmae_fast.engine.runner import Batch, FrameTerms, Maximum, Runner
 from aedmae_fast.ops import frame_prep
 
 
@@ -28,6 +30,8 @@ class FrameScore(NamedTuple):
     teacher_error: float
     discrepancy: float
     class_prob: float
+    x: float  # where the raw score comes from: pixels of the frame as it was pushed
+    y: float  # both NaN where the preset pools by the mean
 
 
 class FrameStream:
@@ -48,6 +52,8 @@ class FrameStream:
         self._raw_score = RawScore(preset, self._session.maps)
         self._reach = preset.smooth.taps // 2 if smoothing else 0
         self._terms: dict[int, FrameTerms] = {}  # of frames whose score is not out yet
+        self._places: dict[int, Maximum] = {}  # of the same
+        self._sizes: deque[tuple[int, int]] = deque()  # of the same: height, width
         self._raw: list[float] = []  # of frames from self._first on
         self._first = 0
         self._due = 0
@@ -66,7 +72,9 @@ class FrameStream:
             ValueError: a shape other than [H, W, 3].
         """
         bgr = to_bgr(frame, self._order, "[H, W, 3]")
-        return self._take(self._ring.push(frame_prep([bgr[None]], *self._size)), ended=False)
+        windows = self._ring.push(frame_prep([bgr[None]], *self._size))
+        self._sizes.append((bgr.shape[0], bgr.shape[1]))
+        return self._take(windows, ended=False)
 
     def finish(self) -> list[FrameScore]:
         """No more frames come: return the scores of those that are left, and free what the stream holds."""
@@ -86,6 +94,7 @@ class FrameStream:
             self._terms[window.frame] = terms
             self._raw.extend(self._raw_score.of_terms(window.frame, terms))
         for window, maximum in zip(due, computed.maxima, strict=True):
+            self._places[window.frame] = maximum
             self._raw.append(self._raw_score.of_maps(window, maximum, None))
         return list(self._emit(ended))
 
@@ -102,7 +111,7 @@ class FrameStream:
         at = self._due - max(self._due - self._reach, 0)  # position of the frame in ``around``
         raw = float(around[at])
         score = float(smooth(around, self._preset.smooth)[at]) if self._reach else raw
-        terms = self._terms.pop(self._due)
-        return FrameScore(
-            self._due, self._due / self._fps, score, raw, terms.teacher_error, terms.gap, terms.class_prob
-        )
+        terms, (height, width) = self._terms.pop(self._due), self._sizes.popleft()
+        _, x, y = self._places.pop(self._due, Maximum(math.nan, math.nan, math.nan))
+        means = (terms.teacher_error, terms.gap, terms.class_prob)
+        return FrameScore(self._due, self._due / self._fps, score, raw, *means, x * width, y * height)

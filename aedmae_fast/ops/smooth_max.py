@@ -44,7 +44,7 @@ def smooth_max(maps: Tensor, size: tuple[int, int, int]) -> Tensor:
     offsets = torch.arange(size[0], device=maps.device) - size[0] // 2
     windows = torch.arange(len(maps), device=maps.device)[:, None] + offsets  # [T, size[0]]
     windows = torch.where(windows < len(maps), windows, -1)
-    return mean_max(mean_filter(maps, size[1:]), windows)
+    return mean_max(mean_filter(maps, size[1:]), windows)[0]
 
 
 def mean_filter(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -79,16 +79,17 @@ def mean_filter_reference(maps: Tensor, size: Sequence[int]) -> Tensor:
     return x.view(maps.shape)
 
 
-def mean_max(maps: Tensor, windows: Tensor) -> Tensor:
-    """Maximum over the pixels of the mean of a few maps, for N windows of up to F maps each.
+def mean_max(maps: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
+    """Maximum over the pixels of the mean of a few maps, and where it is, for N windows of up to F maps each.
 
     Args:
-        maps: float32 [M, H, W], contiguous, H and W not 0.
+        maps: float32 [M, H, W], contiguous, H and W not 0, H * W below 2^31.
         windows: int64 [N, F], F not 0: which maps, added in the order given; a negative index is no map. Not checked:
             an index from M on is undefined.
 
     Returns:
-        float32 [N]; NaN where the mean is NaN at any pixel, and for a window without a map.
+        The maxima, float32 [N]: NaN where the mean is NaN at any pixel, and for a window without a map. Their pixels,
+        int64 [N], row * W + column: the first of those with this value (or NaN), -1 for a window without a map.
 
     Raises:
         TypeError: a wrong dtype.
@@ -98,9 +99,11 @@ def mean_max(maps: Tensor, windows: Tensor) -> Tensor:
     return torch.ops.aedmae.mean_max(maps, windows)
 
 
-def mean_max_reference(maps: Tensor, windows: Tensor) -> Tensor:
+def mean_max_reference(maps: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
     """:func:`mean_max` in plain PyTorch: the executable specification."""
-    return _total(maps, windows).amax((1, 2)) / (windows >= 0).sum(1)
+    value, pixel = _total(maps, windows).flatten(1).max(1)  # the first of equals
+    count = (windows >= 0).sum(1)
+    return value / count, torch.where(count > 0, pixel, -1)
 
 
 def mean_map(maps: Tensor, windows: Tensor) -> Tensor:
@@ -154,12 +157,11 @@ def _filter_cpu(maps: Tensor, size: Sequence[int]) -> Tensor:
     return out.view(maps.shape)
 
 
-def _max_cpu(maps: Tensor, windows: Tensor) -> Tensor:
-    out = maps.new_full((len(windows),), torch.nan)
-    for value, pointers in zip(out, _pointers(maps, windows), strict=True):
-        if pointers:
-            native.cpu().mean_max(pointers, maps[0].numel(), value.data_ptr())
-    return out
+def _max_cpu(maps: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
+    size, mean_max = maps[0].numel(), native.cpu().mean_max
+    found = [mean_max(pointers, size) if pointers else (torch.nan, -1) for pointers in _pointers(maps, windows)]
+    values, pixels = zip(*found, strict=True) if found else ((), ())
+    return maps.new_tensor(values), windows.new_tensor(pixels)
 
 
 def _map_cpu(maps: Tensor, windows: Tensor) -> Tensor:
@@ -187,10 +189,10 @@ register(
     backends=_backends,
 )
 register(
-    "mean_max(Tensor maps, Tensor windows) -> Tensor",
+    "mean_max(Tensor maps, Tensor windows) -> (Tensor, Tensor)",
     cpu=_max_cpu,
     cuda=with_triton("mean_max", mean_max_reference, "smooth_max"),
-    fake=lambda maps, windows: maps.new_empty(len(windows)),
+    fake=lambda maps, windows: (maps.new_empty(len(windows)), windows.new_empty(len(windows))),
     backends=_backends,
 )
 register(

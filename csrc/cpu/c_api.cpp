@@ -84,8 +84,10 @@ void aedmae_mean_map(const float* const* maps, int32_t count, int64_t size, floa
   aedmae::mean_map_cpu({maps, count, size}, out);
 }
 
-float aedmae_mean_max(const float* const* maps, int32_t count, int64_t size) {
-  return aedmae::mean_max_cpu({maps, count, size});
+float aedmae_mean_max(const float* const* maps, int32_t count, int64_t size, int64_t* pixel) {
+  const aedmae::Greatest found = aedmae::mean_max_cpu({maps, count, size});
+  if (pixel) *pixel = found.pixel;
+  return found.value;
 }
 
 }  // extern "C"

@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <utility>
 #include <vector>
 
 #include "isa.h"
@@ -44,9 +45,10 @@ void mean_map(const std::vector<uintptr_t>& addresses, int64_t size, uintptr_t o
   mean_map_cpu({all.data(), static_cast<int32_t>(all.size()), size}, at<float>(out));
 }
 
-void mean_max(const std::vector<uintptr_t>& addresses, int64_t size, uintptr_t out) {
+std::pair<float, int64_t> mean_max(const std::vector<uintptr_t>& addresses, int64_t size) {
   const auto all = maps(addresses);
-  *at<float>(out) = mean_max_cpu({all.data(), static_cast<int32_t>(all.size()), size});
+  const Greatest found = mean_max_cpu({all.data(), static_cast<int32_t>(all.size()), size});
+  return {found.value, found.pixel};
 }
 
 void motion_gradient(uintptr_t data, Strides stride, Shape shape, int32_t span, uintptr_t out) {

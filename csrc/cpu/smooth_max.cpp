@@ -13,6 +13,6 @@ void mean_filter_cpu(const MeanFilter& args) {
 
 void mean_map_cpu(const MeanMaps& args, float* out) { kernels().smooth_max.mean_map(args, out); }
 
-float mean_max_cpu(const MeanMaps& args) { return kernels().smooth_max.mean_max(args); }
+Greatest mean_max_cpu(const MeanMaps& args) { return kernels().smooth_max.mean_max(args); }
 
 }  // namespace aedmae

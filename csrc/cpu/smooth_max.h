@@ -20,16 +20,21 @@ struct MeanMaps {
   int64_t size;
 };
 
+struct Greatest {
+  float value;    // NaN if the mean is NaN anywhere
+  int64_t pixel;  // the first that has it
+};
+
 void mean_filter_cpu(const MeanFilter& args);
 void mean_map_cpu(const MeanMaps& args, float* out);  // out: `size` floats
-float mean_max_cpu(const MeanMaps& args);             // size >= 1; NaN if the mean is NaN anywhere
+Greatest mean_max_cpu(const MeanMaps& args);          // size from 1 to 2^31 - 1
 
 // What differs between instruction sets.
 struct SmoothMaxKernels {
   // scratch: 2 * width + columns - 1 floats, all 0
   void (*mean_filter)(const MeanFilter& args, float* scratch);
   void (*mean_map)(const MeanMaps& args, float* out);
-  float (*mean_max)(const MeanMaps& args);
+  Greatest (*mean_max)(const MeanMaps& args);
 };
 
 namespace base {

@@ -53,27 +53,34 @@ void mean_map(const MeanMaps& a, float* out) {
   });
 }
 
-float mean_max(const MeanMaps& a) {
+// The first of the greatest; or the first NaN.
+Greatest mean_max(const MeanMaps& a) {
   Float best = all(-__builtin_inff());
-  float rest = -__builtin_inff();
-  Int nan{};
-  bool rest_nan = false;
+  Int at, nan{};  // where each lane's best is
+  for (int i = 0; i < kWidth; ++i) at[i] = i;
+  const Int lanes = at;
+  Greatest found{-__builtin_inff(), 0};
+  bool has_nan = false;
   for_lanes(a.size, [&](int64_t i, auto lane) {
     using V = decltype(lane);
     const V sum = total<V>(a, i);
     if constexpr (sizeof(V) == sizeof(float)) {
-      rest = sum > rest ? sum : rest;
-      rest_nan |= sum != sum;
+      if (sum > found.value) found = {sum, i};
+      has_nan |= sum != sum;
     } else {
-      best = sum > best ? sum : best;
+      const Int greater = sum > best;
+      best = greater ? sum : best;
+      at = greater ? lanes + static_cast<int32_t>(i) : at;
       nan |= sum != sum;
     }
   });
-  for (int i = 0; i < kWidth; ++i) {
-    rest = best[i] > rest ? best[i] : rest;
-    rest_nan |= nan[i] != 0;
+  for (int i = 0; i < kWidth && a.size >= kWidth; ++i) {
+    if (best[i] > found.value || (best[i] == found.value && at[i] < found.pixel)) found = {best[i], at[i]};
+    has_nan |= nan[i] != 0;
   }
-  return rest_nan ? __builtin_nanf("") : rest / static_cast<float>(a.count);
+  if (has_nan)
+    for (found.pixel = 0; total<float>(a, found.pixel) == total<float>(a, found.pixel);) ++found.pixel;
+  return {has_nan ? __builtin_nanf("") : found.value / static_cast<float>(a.count), found.pixel};
 }
 
 }  // namespace

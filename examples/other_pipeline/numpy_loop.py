@@ -1,4 +1,4 @@
-"""A NumPy loop that takes single ops: frames in, a smoothed motion score a frame out. CuPy and JAX arrays work alike.
+"""A NumPy loop that takes single ops: frames in, a smoothed motion score and its place out. So with CuPy and JAX.
 
     python examples/other_pipeline/numpy_loop.py examples/scene/test/01.mp4
 
@@ -29,7 +29,9 @@ def main(path: str) -> None:
             change = ops.motion_gradient(pair, kind="paper")[1].astype(np.float32).mean(axis=-1)  # [HEIGHT, WIDTH]
             recent[t % 9] = ops.mean_filter(change, (9, 9))
             window = np.array([[i % 9 for i in range(max(t - 8, 0), t + 1)]])  # oldest first
-            print(f"{t} {float(ops.mean_max(recent, window)[0]):.6f}")
+            score, pixel = ops.mean_max(recent, window)
+            y, x = divmod(int(pixel[0]), WIDTH)
+            print(f"{t} {float(score[0]):.6f} {x} {y}")
             before = small
 
 

@@ -11,9 +11,9 @@ import torch
 from scipy import ndimage, stats
 
 from aedmae_fast.config import PRESETS, Gaussian, ScoringPreset
-from aedmae_fast.engine.postprocess import RawScore, fill_gaps, final_score, min_max, smooth
+from aedmae_fast.engine.postprocess import RawScore, fill_gaps, final_score, hold, min_max, smooth
 from aedmae_fast.engine.resident import Resident
-from aedmae_fast.engine.runner import FrameTerms
+from aedmae_fast.engine.runner import FrameTerms, Maximum
 from aedmae_fast.ops import mean_filter, mean_map, mean_max, smooth_max
 
 
@@ -66,6 +66,11 @@ def test_fill_gaps() -> None:
     assert np.isnan(fill_gaps(np.array([], dtype=np.int64), np.array([]), 2)).all()
 
 
+def test_hold() -> None:
+    np.testing.assert_array_equal(hold(np.array([0, 2, 5]), np.array([3.0, 1.0, 2.0]), 7), [3, 3, 1, 1, 1, 2, 2])
+    assert np.isnan(hold(np.array([], dtype=np.int64), np.array([]), 2)).all()
+
+
 def raw_scores(
     preset: ScoringPreset, frames: list[int], maps: torch.Tensor, probs: torch.Tensor | None = None, **how: Any
 ) -> dict[int, float]:
@@ -85,7 +90,8 @@ def raw_scores(
         due += stream.finish() if start + 4 >= len(frames) else []
         for window in due:
             of_window = resident.tensor, torch.tensor([window.rows])
-            found[window.frame] = stream.of_maps(window, mean_max(*of_window).item(), mean_map(*of_window)[0])
+            maximum = Maximum(mean_max(*of_window)[0].item(), 0.5, 0.5)
+            found[window.frame] = stream.of_maps(window, maximum, mean_map(*of_window)[0])
     assert rows.free == preset.map_filter[0] - 1 + 4
     return found
 

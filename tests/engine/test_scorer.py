@@ -22,7 +22,7 @@ from aedmae_fast.ops.discrepancy_map import unpatchify
 from aedmae_fast.video import Status
 from tests.clips import write_clip
 
-COLUMNS = ("time_s", "score", "raw", "teacher_error", "discrepancy", "class_prob")
+COLUMNS = ("time_s", "score", "raw", "teacher_error", "discrepancy", "class_prob", "x", "y")
 
 
 def pixels(count: int, height: int = 40, width: int = 72) -> np.ndarray:
@@ -86,6 +86,26 @@ def test_scores_are_those_of_the_formula(tiny_model: AedMae, preset: str, count:
     assert found.frames == count
     for column, expected in score_by_hand(tiny_model, pixels(count), preset).items():
         np.testing.assert_allclose(getattr(found, column), expected, rtol=2e-5, err_msg=column)
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_the_place_of_the_score_is_the_maximum_of_its_map(tiny_model: AedMae, tmp_path: Path, stride: int) -> None:
+    """In pixels of the video; frames between scored ones have the place of the last one scored."""
+    path = write_clip(tmp_path / "clip.mp4", frames=13, size=(144, 80))  # width, height
+    maps: dict[int, torch.Tensor] = {}
+    scorer = Scorer(tiny_model, preset="anomaly-map", stride=stride)
+    ((_, found),) = scorer.score_unordered([path], on_map=lambda _, frame, of_frame: maps.update({frame: of_frame}))
+    height, width = tiny_model.config.height, tiny_model.config.width
+    for frame in range(13):
+        row, column = divmod(int(maps[frame // stride * stride].argmax()), width)
+        expected = (column + 0.5) * 144 / width, (row + 0.5) * 80 / height
+        assert (found.x[frame], found.y[frame]) == pytest.approx(expected)
+    assert len(set(zip(found.x, found.y, strict=True))) > 1
+
+
+def test_without_a_map_there_is_no_place(tiny_model: AedMae) -> None:
+    found = Scorer(tiny_model, preset="release-avenue").score_frames(pixels(4))
+    assert np.isnan([found.x, found.y]).all()
 
 
 def test_bf16_is_close_to_fp32(tiny_model: AedMae) -> None:
@@ -289,7 +309,7 @@ def test_stream_gives_the_clips_scores(tiny_model: AedMae, preset: str, smoothin
     expected, stream = scorer.score_frames(pixels(count)), scorer.stream()
     found = [s for frame in pixels(count) for s in stream.push(frame)] + stream.finish()
     assert [s.frame for s in found] == list(range(count))
-    for column in ("raw", "teacher_error", "discrepancy", "class_prob", "time_s"):
+    for column in ("raw", "teacher_error", "discrepancy", "class_prob", "time_s", "x", "y"):
         np.testing.assert_array_equal([getattr(s, column) for s in found], getattr(expected, column))
     np.testing.assert_allclose([s.score for s in found], expected.score, rtol=1e-12)
 

@@ -65,7 +65,8 @@ def test_any_shape(isa: str, shape: tuple[int, int], size: tuple[int, int], coun
     windows = torch.randint(-1, count, (3, 5))
     assert rmse_ratio(mean_filter(maps, size), mean_filter_reference(maps.double(), size)) < FP32
     for op, reference in ((mean_map, mean_map_reference), (mean_max, mean_max_reference)):
-        torch.testing.assert_close(op(maps, windows), reference(maps, windows), rtol=0, atol=0, equal_nan=True)
+        for values in (maps, (4 * maps).round()):  # and with many equals
+            torch.testing.assert_close(op(values, windows), reference(values, windows), rtol=0, atol=0, equal_nan=True)
 
 
 def test_every_isa_gives_the_same_bits() -> None:
@@ -100,14 +101,19 @@ def test_a_pixel_that_is_not_finite_stays_in_its_windows(isa: str) -> None:
 def test_a_maximum_with_a_nan_is_nan(isa: str, at: int) -> None:
     maps, windows = torch.rand(3, 1, 37), torch.tensor([[0, 1, 2], [0, 2, -1]])
     maps[1, 0, at] = torch.nan
-    assert mean_max(maps, windows).isnan().tolist() == [True, False]
-    assert mean_map(maps, windows).isnan().sum((1, 2)).tolist() == [1, 0]
+    maps[2, 0, -1] = torch.nan
+    value, pixel = mean_max(maps, windows)
+    assert value.isnan().tolist() == [True, True]
+    assert pixel.tolist() == [at % 37, 36]
+    assert mean_max(maps[:1], windows[:, :1])[0].isfinite().all()
+    assert mean_map(maps, windows).isnan().sum((1, 2)).tolist() == [len({at % 37, 36}), 1]
 
 
 def test_extremes_of_the_maximum(isa: str) -> None:
     for value in (-torch.inf, torch.inf, -3.0, 0.0):
         for width in (1, 16, 19):
-            assert mean_max(torch.full((1, 1, width), value), torch.tensor([[0]])) == value
+            found = mean_max(torch.full((1, 1, width), value), torch.tensor([[0]]))
+            assert [each.item() for each in found] == [value, 0]
 
 
 def test_batches(isa: str) -> None:
@@ -119,16 +125,20 @@ def test_batches(isa: str) -> None:
     windows = torch.tensor([[4, -1, 0, 2], [1, 1, 1, -1], [-1, -1, -1, 3]])
     by_hand = torch.stack([(maps[4] + maps[0] + maps[2]) / 3, (maps[1] + maps[1] + maps[1]) / 3, maps[3]])
     assert torch.equal(mean_map(maps, windows), by_hand)
-    assert torch.equal(mean_max(maps, windows), by_hand.amax((1, 2)))
+    value, pixel = mean_max(maps, windows)
+    assert torch.equal(value, by_hand.amax((1, 2)))
+    assert torch.equal(by_hand.flatten(1)[range(3), pixel], value)
 
 
 def test_nothing_and_windows_without_a_map(isa: str) -> None:
     maps, nothing = torch.rand(2, 3, 4), torch.empty(0, 2, dtype=torch.int64)
     assert mean_filter(maps[:0], (3, 3)).shape == (0, 3, 4)
-    assert mean_max(maps, nothing).shape == (0,)
+    assert [found.shape for found in mean_max(maps, nothing)] == [(0,), (0,)]
     assert mean_map(maps, nothing).shape == (0, 3, 4)
     windows = torch.tensor([[-1, -1], [-1, 0]])
-    assert mean_max(maps, windows).isnan().tolist() == [True, False]
+    value, pixel = mean_max(maps, windows)
+    assert value.isnan().tolist() == [True, False]
+    assert pixel.tolist() == [-1, maps[0].argmax()]
     assert mean_map(maps, windows)[0].isnan().all()
 
 
@@ -145,7 +155,8 @@ def test_opcheck() -> None:
 def test_torch_compile_takes_them_whole() -> None:
     def both(maps: torch.Tensor, windows: torch.Tensor) -> torch.Tensor:
         smooth = mean_filter(maps, (3, 3))
-        return mean_max(smooth, windows)[:, None, None] + mean_map(smooth, windows)
+        value, pixel = mean_max(smooth, windows)
+        return (value + pixel)[:, None, None] + mean_map(smooth, windows)
 
     arguments = torch.rand(3, 7, 9), torch.tensor([[0, 1], [2, -1]])
     torch.testing.assert_close(torch.compile(both, fullgraph=True, backend="aot_eager")(*arguments), both(*arguments))

@@ -51,18 +51,33 @@ def test_mean_map_and_mean_max(count: int, shape: tuple[int, int]) -> None:
     on_device = maps.to(DEVICE), windows.to(DEVICE)
     found = triton_version("mean_map", "smooth_max")(*on_device).cpu()
     torch.testing.assert_close(found, mean_map(maps, windows), rtol=3e-7, atol=1e-9, equal_nan=True)
-    close(triton_version("mean_max", "smooth_max")(*on_device), mean_max(maps, windows))
+    (value, pixel), expected = triton_version("mean_max", "smooth_max")(*on_device), mean_max(maps, windows)
+    close(value, expected[0])
+    assert torch.equal(pixel.cpu(), expected[1])
 
 
 @pytest.mark.parametrize("place", [(0, 0), (39, 79)])
 def test_mean_max_does_not_pass_over_nan(place: tuple[int, int]) -> None:
     maps, windows = torch.rand(3, 40, 80, device=DEVICE), torch.tensor([[0, 1, 2], [-1, 2, 0]], device=DEVICE)
     maps[1][place] = torch.nan
-    assert triton_version("mean_max", "smooth_max")(maps, windows).isnan().tolist() == [True, False]
+    value, pixel = triton_version("mean_max", "smooth_max")(maps, windows)
+    assert value.isnan().tolist() == [True, False]
+    assert pixel[0] == place[0] * 80 + place[1]
+
+
+def test_mean_max_finds_the_first_of_equals() -> None:
+    maps, window = torch.zeros(1, 40, 80, device=DEVICE), torch.tensor([[0]], device=DEVICE)
+    for places in ([3199], [1024, 3000], [17, 1023]):
+        maps.flatten()[places] += 1
+        value, pixel = triton_version("mean_max", "smooth_max")(maps, window)
+        assert (value.item(), pixel.item()) == (maps.max().item(), maps.flatten().tolist().index(maps.max().item()))
+    maps[:] = float("-inf")
+    assert triton_version("mean_max", "smooth_max")(maps, window)[1] == 0
 
 
 def test_no_images() -> None:
     empty = torch.rand(0, 4, 5, device=DEVICE)
     assert triton_version("mean_filter", "smooth_max")(empty, (3, 3)).shape == (0, 4, 5)
     none = torch.empty(0, 9, dtype=torch.int64, device=DEVICE)
-    assert triton_version("mean_max", "smooth_max")(torch.rand(2, 4, 5, device=DEVICE), none).shape == (0,)
+    for found in triton_version("mean_max", "smooth_max")(torch.rand(2, 4, 5, device=DEVICE), none):
+        assert found.shape == (0,)

@@ -85,9 +85,10 @@ AEDMAE_FAST_API void aedmae_discrepancy_map(const aedmae_discrepancy* args);
 AEDMAE_FAST_API void aedmae_mean_filter(const float* image, int64_t row_stride, int32_t height, int32_t width,
                                         int32_t rows, int32_t columns, float* out);
 
-/* The mean of `count` maps of `size` floats, added in the order given; and its maximum. */
+/* The mean of `count` maps of `size` floats, added in the order given; and its maximum, NaN if it is NaN anywhere, with
+   the first pixel that has it, unless `pixel` is null. */
 AEDMAE_FAST_API void aedmae_mean_map(const float* const* maps, int32_t count, int64_t size, float* out);
-AEDMAE_FAST_API float aedmae_mean_max(const float* const* maps, int32_t count, int64_t size);
+AEDMAE_FAST_API float aedmae_mean_max(const float* const* maps, int32_t count, int64_t size, int64_t* pixel);
 
 #ifdef __cplusplus
 }

@@ -50,26 +50,37 @@ def mean_filter(maps: Tensor, size: Sequence[int]) -> Tensor:
 def mean_map(maps: Tensor, windows: Tensor) -> Tensor:
     """:func:`aedmae_fast.ops.mean_map` of tensors on one device."""
     out = maps.new_empty((len(windows), *maps.shape[1:]))
-    _launch_windows(maps, windows, out, maximum=False)
+    _launch_windows(maps, windows, out, out, maximum=False)
     return out
 
 
-def mean_max(maps: Tensor, windows: Tensor) -> Tensor:
+def mean_max(maps: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
     """:func:`aedmae_fast.ops.mean_max` of tensors on one device."""
-    blocks = triton.cdiv(maps.shape[1:].numel(), BLOCK_PIXELS)
-    parts, out = maps.new_empty((len(windows), blocks)), maps.new_empty(len(windows))
-    _launch_windows(maps, windows, parts, maximum=True)
-    launch(_max_kernel, len(windows), parts, out, COUNT=blocks, BLOCK=power_of_2(blocks), num_warps=4)
-    return out
+    n, blocks = len(windows), triton.cdiv(maps.shape[1:].numel(), BLOCK_PIXELS)
+    parts, places = maps.new_empty((n, blocks)), windows.new_empty((n, blocks))
+    values, pixels = maps.new_empty(n), windows.new_empty(n)
+    windows = windows.contiguous()
+    _launch_windows(maps, windows, parts, places, maximum=True)
+    launch(
+        _max_kernel,
+        n,
+        *(parts, places, windows, values, pixels),
+        EXTENT=windows.shape[1],
+        EXTENT_BLOCK=power_of_2(windows.shape[1]),
+        COUNT=blocks,
+        BLOCK=power_of_2(blocks),
+        num_warps=4,
+    )
+    return values, pixels
 
 
-def _launch_windows(maps: Tensor, windows: Tensor, out: Tensor, maximum: bool) -> None:
+def _launch_windows(maps: Tensor, windows: Tensor, out: Tensor, places: Tensor, maximum: bool) -> None:
     pixels = maps.shape[1:].numel()
     blocks = triton.cdiv(pixels, BLOCK_PIXELS)
     launch(
         _window_kernel,
         len(windows) * blocks,
-        *(maps, windows.contiguous(), out, len(windows)),
+        *(maps, windows.contiguous(), out, places, len(windows)),
         EXTENT=windows.shape[1],
         EXTENT_BLOCK=power_of_2(windows.shape[1]),
         PIXELS=pixels,
@@ -118,7 +129,8 @@ def _filter_kernel(
 def _window_kernel(
     maps,  # float32 [M, PIXELS]
     windows,  # int64 [N, EXTENT]: maps, -1 for none
-    out,  # float32 [N, PIXELS]: the means; or [N, BLOCKS]: the greatest of each block of them
+    out,  # float32 [N, PIXELS]: the means; or [N, BLOCKS]: the greatest sum of each block
+    places,  # int64 [N, BLOCKS]: where that is
     count,  # N
     EXTENT: tl.constexpr,
     EXTENT_BLOCK: tl.constexpr,
@@ -135,28 +147,50 @@ def _window_kernel(
     for i in tl.static_range(EXTENT):
         index = tl.load(windows + n * EXTENT + i)
         total += tl.load(maps + index * PIXELS + pixels, mask=mask & (index >= 0), other=0.0)
-    places = tl.arange(0, EXTENT_BLOCK)
-    every = tl.load(windows + n * EXTENT + places, mask=places < EXTENT, other=-1)
-    mean = total / tl.sum((every >= 0).to(tl.float32))
     if MAXIMUM:
-        tl.store(out + n * BLOCKS + block, _max(tl.where(mask, mean, float("-inf"))))
+        value, pixel = _first_max(tl.where(mask, total, float("-inf")), pixels)
+        tl.store(out + n * BLOCKS + block, value)
+        tl.store(places + n * BLOCKS + block, pixel)
     else:
-        tl.store(out + n * PIXELS + pixels, mean, mask=mask)
+        maps_there = _count(windows + n * EXTENT, EXTENT, EXTENT_BLOCK)
+        tl.store(out + n * PIXELS + pixels, total / maps_there.to(tl.float32), mask=mask)
 
 
 @triton.jit
 def _max_kernel(
-    parts,  # float32 [rows, COUNT]
-    out,  # float32 [rows]
+    parts,  # float32 [N, COUNT]: the greatest sum of each block
+    places,  # int64 [N, COUNT]: where that is
+    windows,  # int64 [N, EXTENT]
+    values,  # float32 [N]: the greatest mean
+    pixels,  # int64 [N]: where that is
+    EXTENT: tl.constexpr,
+    EXTENT_BLOCK: tl.constexpr,
     COUNT: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    n = tl.program_id(0).to(tl.int64)
     index = tl.arange(0, BLOCK)
-    parts += tl.program_id(0).to(tl.int64) * COUNT
-    tl.store(out + tl.program_id(0), _max(tl.load(parts + index, mask=index < COUNT, other=float("-inf"))))
+    mask = index < COUNT
+    place = tl.load(places + n * COUNT + index, mask=mask, other=2**31 - 1).to(tl.int32)
+    value, pixel = _first_max(tl.load(parts + n * COUNT + index, mask=mask, other=float("-inf")), place)
+    maps_there = _count(windows + n * EXTENT, EXTENT, EXTENT_BLOCK)
+    tl.store(values + n, value / maps_there.to(tl.float32))
+    tl.store(pixels + n, tl.where(maps_there > 0, pixel, -1))
 
 
 @triton.jit
-def _max(x):
-    """Greatest value, NaN where there is one: hardware's maximum passes it over."""
-    return tl.where(tl.sum((x != x).to(tl.int32)) > 0, float("nan"), tl.max(x))
+def _count(window, EXTENT: tl.constexpr, EXTENT_BLOCK: tl.constexpr):
+    """Maps in a window."""
+    places = tl.arange(0, EXTENT_BLOCK)
+    every = tl.load(window + places, mask=places < EXTENT, other=-1)
+    return tl.sum((every >= 0).to(tl.int32))
+
+
+@triton.jit
+def _first_max(x, place):
+    """Greatest value and its least place; NaN and its least place where there is one: hardware's maximum skips it."""
+    nan = x != x
+    greatest = tl.max(tl.where(nan, float("-inf"), x))
+    has_nan = tl.max(nan.to(tl.int32)) > 0
+    here = tl.where(has_nan, nan, x == greatest)
+    return tl.where(has_nan, float("nan"), greatest), tl.min(tl.where(here, place, 2**31 - 1))
