@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from aedmae_fast.engine.events import Event
 from aedmae_fast.engine.fleet import Fleet
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import OnOpened, OnScored, Scorer
@@ -234,6 +236,22 @@ def _describe(scores: ClipScores, source: Entry | None) -> Entry:
         "seconds": round(scores.seconds, 3),
         "peak_frame": peak[0] if peak else None,
         "peak_score": peak[1] if peak else None,
+        "events": [_describe_event(scores, event) for event in scores.events],
         "source": source,
         "output": None,
+    }
+
+
+def _describe_event(scores: ClipScores, event: Event) -> Entry:
+    place = float(scores.x[event.peak]), float(scores.y[event.peak])
+    x, y = (None if math.isnan(at) else round(at) for at in place)
+    start_s, end_s, peak_s = (round(float(scores.time_s[i]), 6) for i in (event.start, event.end, event.peak))
+    return {
+        "start_s": start_s,
+        "end_s": end_s,
+        "peak_s": peak_s,
+        "peak_frame": event.peak,
+        "score": event.score,
+        "x": x,
+        "y": y,
     }

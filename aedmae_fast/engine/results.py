@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from aedmae_fast.engine.events import Event, find_events
 from aedmae_fast.engine.postprocess import Series
 from aedmae_fast.video import Status, VideoInfo
 
@@ -45,6 +46,11 @@ class ClipScores:
     def frames(self) -> int:
         """Number T of frames decoded."""
         return len(self.score)
+
+    @property
+    def events(self) -> list[Event]:
+        """The stretches of time in which the score is highest, highest first; see :mod:`aedmae_fast.engine.events`."""
+        return find_events(self.score)
 
     @property
     def peak(self) -> tuple[int, float] | None:

@@ -14,7 +14,18 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
-__all__ = ["Chunk", "Decoder", "Matrix", "Outcome", "Status", "Video", "VideoError", "VideoInfo", "open_video"]
+__all__ = [
+    "Chunk",
+    "Decoder",
+    "Matrix",
+    "Outcome",
+    "Status",
+    "Video",
+    "VideoError",
+    "VideoInfo",
+    "open_video",
+    "read_still",
+]
 
 Matrix = Literal["bt601", "bt709", "bt2020"]
 Decoder = Literal["auto", "pyav", "images", "dali"]
@@ -116,3 +127,20 @@ def open_video(path: str | Path, decoder: Decoder = "auto", device: str = "cuda"
 
         return dali.open_file(path, device)
     return images.ImageFolder(path) if decoder == "images" else pyav.PyavVideo(path)
+
+
+def read_still(path: str | Path, time_s: float) -> Tensor:
+    """One frame for people to look at: uint8 [H, W, 3], BGR, as displayed.
+
+    Args:
+        path: A video file or a folder of frames, as for :func:`open_video`.
+        time_s: Seconds from the first frame on, as in :class:`Chunk`: the frame shown then, or the next one. In a
+            folder with images that cannot be read, it may be one before.
+
+    Raises:
+        VideoError: Nothing can be decoded from ``path``, or not at that time.
+    """
+    from aedmae_fast.video import images, pyav
+
+    path = Path(path)
+    return (images if path.is_dir() else pyav).read_still(path, time_s)

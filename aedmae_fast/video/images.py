@@ -95,6 +95,19 @@ class ImageFolder:
         self._outcome = _judge(broken, len(self._images))
 
 
+def read_still(folder: Path, time_s: float) -> Tensor:
+    """See :func:`aedmae_fast.video.read_still`."""
+    images = ImageFolder(folder)._images
+    at = round(time_s * FRAMES_FPS)
+    if at >= len(images):
+        raise VideoError(folder, Status.TOO_SHORT, f"no frame at {time_s:.2f} s: it has {len(images)}")
+    try:
+        image = _read(images[at])[0]
+    except _BROKEN as error:
+        raise VideoError(folder, Status.CORRUPT, f"{images[at].name}: {_one_line(error)}") from error
+    return image if image.ndim == 3 else image[..., None].expand(-1, -1, 3)
+
+
 def is_frame_folder(path: Path) -> bool:
     """Whether ``path`` is a folder that directly holds at least one image. Raises OSError if it cannot be listed."""
     return path.is_dir() and bool(frame_paths(path))

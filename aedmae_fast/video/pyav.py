@@ -12,6 +12,7 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -33,9 +34,10 @@ from aedmae_fast.video import Chunk, Matrix, Outcome, Status, VideoError, VideoI
 from aedmae_fast.video.survey import Survey
 from aedmae_fast.video.verdict import Clock, Met, Promise, judge
 
-__all__ = ["FALLBACK_FPS", "PyavVideo", "survey"]
+__all__ = ["FALLBACK_FPS", "PyavVideo", "read_still", "survey"]
 
 FALLBACK_FPS = 25.0  # for a stream that states no frame rate
+SEEK_BEFORE = 3.0  # seconds: in MPEG-TS the key frame that a seek finds may lie after the time sought
 
 # Containers that state their length in a header, so that a cut file can be told from a short one. Of the others FFmpeg
 # reads the last timestamp in the file (MPEG-TS, MPEG-PS, Ogg) or guesses from its size (raw streams): no promise.
@@ -115,6 +117,29 @@ class PyavVideo:
         self._frames.close()  # before the container: a demuxer that reads on from a closed one crashes the process
         self._container.close()
 
+    def frame_at(self, time_s: float, *, seek: bool) -> Tensor | None:
+        """Instead of iterating: the frame shown at a time or the next one, uint8 [H, W, 3], BGR; None: not found.
+
+        With ``seek`` by the container's index of key frames, which may be missing or lead too far: None then too.
+        """
+        clock, first, unit = self._clock(), self._first, self._stream.time_base
+        if first is None:
+            return None
+        if first.pts is None or clock.unit is None or unit is None:  # no times to seek by
+            frames, half = chain([first], self._frames), 0.5 / self._fps
+            found = next((frame for frame in frames if clock.tell(frame.pts) > time_s - half), None)
+        else:
+            due, before = first.pts + round(time_s / unit), first.pts + round((time_s - SEEK_BEFORE) / unit)
+            frames = chain([first], self._frames)
+            if seek and before > first.pts:
+                self._container.seek(before, stream=self._stream)
+                frames = chain(self._frames)  # go on with what is decoded from there
+                if (start := next(frames, None)) is None or start.pts is None or start.pts > due:
+                    return None
+                frames = chain([start], frames)
+            found = next((frame for frame in frames if frame.pts is not None and frame.pts >= due), None)
+        return None if found is None else self._turn.apply((self._bgr(found),))[0][0]
+
     def _describe(self) -> VideoInfo:
         shown = self._first or self._stream.codec_context
         width, height = (shown.height, shown.width) if self._turn.transpose else (shown.width, shown.height)
@@ -181,6 +206,15 @@ class PyavVideo:
             for frame in frames:
                 self._met.frame(damaged=frame.is_corrupt)  # AV_FRAME_FLAG_CORRUPT or decode_error_flags
                 yield frame
+
+
+def read_still(path: Path, time_s: float) -> Tensor:
+    """See :func:`aedmae_fast.video.read_still`."""
+    for seek in (True, False):
+        with closing(PyavVideo(path)) as video, suppress(av.FFmpegError):
+            if (found := video.frame_at(time_s, seek=seek)) is not None:
+                return found
+    raise VideoError(path, Status.TOO_SHORT, f"no frame at {time_s:.2f} s")
 
 
 def survey(path: str | Path) -> Survey:

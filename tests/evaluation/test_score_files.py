@@ -16,9 +16,7 @@ from aedmae_fast.video import Status
 def test_what_score_writes_is_read_back(tmp_path: Path) -> None:
     score = np.random.default_rng(0).random(20).astype(np.float32).astype(np.float64)
     other = np.full(20, np.nan)
-    clip = ClipScores(
-        None, Status.OK, "", None, np.arange(20) / 25, score, *[other] * 6, np.zeros(20, bool), 0.0
-    )
+    clip = ClipScores(None, Status.OK, "", None, np.arange(20) / 25, score, *[other] * 6, np.zeros(20, bool), 0.0)
     with open(tmp_path / "a.csv", "w") as file:
         write_csv(file, clip)
     np.testing.assert_array_equal(read_csv(tmp_path / "a.csv").astype(np.float32), score.astype(np.float32))

@@ -1,0 +1,81 @@
+"""read_still: the very frame that was scored at a time, whatever the container says of times and key frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aedmae_fast.video import Status, VideoError, open_video, read_still
+from aedmae_fast.video.pyav import PyavVideo
+from tests.clips import cut, picture, read_index, write_clip
+
+
+def index_of(path: Path, time_s: float) -> int:
+    return read_index(read_still(path, time_s)[..., 1].numpy())
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("h264_b.mp4", {"codec": "libx264", "b_frames": 3}),
+        ("h264.mkv", {"codec": "libx264"}),
+        ("h264.ts", {"codec": "libx264"}),
+        ("vfr.mkv", {"vfr": True}),
+        ("vp9.webm", {"codec": "libvpx-vp9"}),
+        ("mpeg4_b.avi", {"codec": "mpeg4", "b_frames": 2}),  # without times
+        ("mjpeg.avi", {"codec": "mjpeg", "pix_fmt": "yuvj420p"}),
+        ("raw.h264", {"codec": "libx264"}),  # neither times nor an index
+    ],
+)
+def test_the_frame_that_was_scored(tmp_path: Path, name: str, settings: dict[str, Any]) -> None:
+    path = write_clip(tmp_path / name, frames=130, **settings)
+    times = [time for chunk in open_video(path) for time in chunk.times]
+    for i in (0, 1, 90, 99, 100, 117, 129):
+        assert index_of(path, times[i]) == i
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.webm"])
+def test_a_seek_leads_there(tmp_path: Path, name: str) -> None:
+    """Without it, a still from the end of an hour would take as long as decoding the hour."""
+    path = write_clip(tmp_path / name, frames=130, codec="libvpx-vp9" if name == "a.webm" else "libx264")
+    video = PyavVideo(path)
+    found = video.frame_at(110 / 25, seek=True)
+    assert found is not None
+    assert read_index(found[..., 1].numpy()) == 110
+    assert video._met.packets < 110  # not all from the front
+    video.close()
+
+
+def test_upright_and_in_colour(tmp_path: Path) -> None:
+    Image.fromarray(np.full((6, 8, 3), (255, 0, 10), np.uint8)).save(tmp_path / "0.png")
+    Image.fromarray(np.full((6, 8), 7, np.uint8)).save(tmp_path / "1.png")
+    assert (read_still(tmp_path, 0).numpy() == (10, 0, 255)).all()
+    assert (read_still(tmp_path, 0.04).numpy() == np.full((6, 8, 3), 7)).all()
+
+
+def test_folders_of_frames(tmp_path: Path) -> None:
+    for i in range(12):
+        Image.fromarray(picture(i)).save(tmp_path / f"{i}.png")
+    times = [time for chunk in open_video(tmp_path) for time in chunk.times]
+    assert [index_of(tmp_path, time) for time in times] == list(range(12))
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", frames=9)
+    with pytest.raises(VideoError, match=r"no frame at 9\.00 s"):
+        read_still(path, 9)
+    with pytest.raises(VideoError, match="not a video") as raised:
+        read_still(cut(path, 0.1), 0)
+    assert raised.value.status is Status.UNREADABLE
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    Image.fromarray(picture(0)).save(folder / "0.png")
+    (folder / "1.png").write_bytes(b"no image")
+    with pytest.raises(VideoError, match=r"no frame at 1\.00 s: it has 2"):
+        read_still(folder, 1)
+    with pytest.raises(VideoError, match=r"1\.png"):
+        read_still(folder, 0.04)
