@@ -23,12 +23,13 @@ from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import Scorer
 from aedmae_fast.model.checkpoint import DEFAULT, UNTRAINED, CheckpointError, bundled_names, load_model
 from aedmae_fast.model.network import AedMae
-from aedmae_fast.report import plot
+from aedmae_fast.report import html, plot
 from aedmae_fast.report.console import Console, closing_table, printable
 from aedmae_fast.version import __version__
 from aedmae_fast.video import Decoder
 from aedmae_fast.video.discover import find_videos
 
+REPORT = "report.html"
 OK, SOME_NOT_OK, USAGE, INTERRUPTED = 0, 1, 2, 130  # exit codes
 
 
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     result = parser.add_argument_group("results")
     result.add_argument("--out", type=Path, default=Path("scores"), help="output folder (default: %(default)s)")
     result.add_argument("--overwrite", action="store_true", help="score again what is finished")
+    result.add_argument("--report", action="store_true", help="report.html: what stood out in all files, with pictures")
     result.add_argument("--plot", action="store_true", help="a PNG per file (needs the 'report' extra)")
     result.add_argument("--quiet", action="store_true", help="print troubles only")
     result.add_argument("--json", action="store_true", help="print the closing report to stdout as JSON")
@@ -102,6 +104,8 @@ def _score(options: argparse.Namespace, console: Console) -> int:
         except OSError as error:
             console.error(f"error: cannot write {job.out}/manifest.json: {error.strerror}; make room and run again")
             return SOME_NOT_OK
+        if options.report:
+            _report(console, job, items)
     return SOME_NOT_OK if not_ok or left_out else OK
 
 
@@ -153,6 +157,17 @@ def _run(options: argparse.Namespace, console: Console, scorer: Scorer | Fleet, 
     rate = f", {frames / seconds:.1f} frames/s" if frames else ""
     console.say(f"{len(entries)} files, {not_ok} not ok; {frames} frames scored in {seconds:.1f} s{rate}")
     return not_ok
+
+
+def _report(console: Console, job: Job, items: list[Item]) -> None:
+    path = job.out / REPORT
+    entries, videos = {item.name: job.entry(item) for item in items}, {item.name: item.path for item in items}
+    try:
+        events = html.write_report(path, job.out, job.settings, entries, videos)
+    except OSError as error:
+        console.error(f"cannot write {path}: {error.strerror}")
+    else:
+        console.say(f"{path}: the {events} highest events")
 
 
 def _items(options: argparse.Namespace, console: Console) -> tuple[list[Item], dict[str, str]]:

@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 import torch
 
+from aedmae_fast.engine.job import JOURNAL
 from aedmae_fast.model.checkpoint import save_model
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.ops import native
@@ -151,6 +152,30 @@ def test_plot(score: Run, videos: Path, tmp_path: Path) -> None:
     for name in ("one.mp4", "sub/two.mkv"):
         assert (tmp_path / "scores" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert "2 of 2 are finished" in score("--dir", videos, "--plot")[2]
+
+
+def test_report(score: Run, videos: Path, tmp_path: Path) -> None:
+    """Made anew from what is finished, and of videos that are gone in part."""
+    page = tmp_path / "scores" / "report.html"
+    code, _, err = score("--dir", videos, "--report")
+    assert code == OK
+    files = manifest(tmp_path)["files"]
+    events = [event for entry in files.values() for event in entry["events"]]
+    assert 1 <= len(events) == page.read_text().count("<img ")
+    assert f"report.html: the {len(events)} highest events" in err
+    for name, entry in files.items():
+        row = rows(tmp_path / "scores" / f"{name}.csv")[entry["events"][0]["frame"]]
+        assert (row["x"], row["y"]) == (str(entry["events"][0]["x"]), str(entry["events"][0]["y"]))
+        assert float(row["time_s"]) == entry["events"][0]["time_s"]
+    before = page.read_bytes()
+    page.unlink()
+    assert score("--dir", videos, "--report")[0] == OK
+    assert page.read_bytes() == before
+    page.unlink()
+    page.mkdir()
+    code, _, err = score("--dir", videos, "--report")
+    assert code == OK
+    assert "cannot write" in err
 
 
 def test_results_inside_the_folder_are_not_taken_for_frames(score: Run, videos: Path) -> None:
@@ -340,7 +365,8 @@ def test_stopped_in_the_middle(checkpoint: Path, tmp_path: Path, how: signal.Sig
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # whoever runs the tests may have turned a deaf ear
     with subprocess.Popen(first, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as process:  # held open by all
         deadline = time.monotonic() + 120
-        while not all((out / f"{i}.mp4.csv").exists() for i in range(3)) and time.monotonic() < deadline:
+        journal = out / JOURNAL  # a file's line in it comes after its CSV
+        while not (journal.exists() and journal.read_text().count("\n") == 3) and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(how)
         _, err = process.communicate(timeout=60)

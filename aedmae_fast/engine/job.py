@@ -243,15 +243,16 @@ def _describe(scores: ClipScores, source: Entry | None) -> Entry:
 
 
 def _describe_event(scores: ClipScores, event: Event) -> Entry:
-    place = float(scores.x[event.peak]), float(scores.y[event.peak])
-    x, y = (None if math.isnan(at) else round(at) for at in place)
-    start_s, end_s, peak_s = (round(float(scores.time_s[i]), 6) for i in (event.start, event.end, event.peak))
+    start_s, end_s, time_s = (round(float(scores.time_s[i]), 6) for i in (event.start, event.end, event.frame))
+    x, y = (None if math.isnan(at) else round(at) for at in (scores.x[event.frame], scores.y[event.frame]))
     return {
+        "score": event.score,
         "start_s": start_s,
         "end_s": end_s,
-        "peak_s": peak_s,
-        "peak_frame": event.peak,
-        "score": event.score,
+        "start_frame": event.start,
+        "end_frame": event.end,
+        "time_s": time_s,  # and what follows: of the frame to look at
+        "frame": event.frame,
         "x": x,
         "y": y,
     }

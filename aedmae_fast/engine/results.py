@@ -50,7 +50,7 @@ class ClipScores:
     @property
     def events(self) -> list[Event]:
         """The stretches of time in which the score is highest, highest first; see :mod:`aedmae_fast.engine.events`."""
-        return find_events(self.score)
+        return find_events(self.score, self.raw)
 
     @property
     def peak(self) -> tuple[int, float] | None:

@@ -1,0 +1,203 @@
+"""One page of what stood out in an archive: the highest events with a picture, and a line for every file.
+
+The page is one file without references to others, so that it can be mailed. It is made from the job's folder alone, and
+from the videos for the pictures: a video that is gone by then has no picture, and all else.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from aedmae_fast.engine.postprocess import Series
+from aedmae_fast.evaluation.score_files import read_csv
+from aedmae_fast.files import replacing
+from aedmae_fast.report.console import printable
+from aedmae_fast.video import VideoError, read_still
+
+__all__ = ["MOST", "write_report"]
+
+MOST = 24  # events on the page
+STILL_WIDTH = 480  # pixels at most
+CURVE = (480, 48)  # width and height of a clip's curve
+
+Entry = Mapping[str, Any]  # of a file, as in the manifest
+
+
+class Highlight(NamedTuple):
+    """An event of a file."""
+
+    name: str
+    path: Path
+    entry: Entry
+    event: Mapping[str, Any]
+
+
+def write_report(
+    path: Path, out: Path, settings: Entry, entries: Mapping[str, Entry], videos: Mapping[str, Path]
+) -> int:
+    """Write the page; returns how many events are on it.
+
+    Args:
+        path: of the page.
+        out: folder with the CSV files.
+        settings: as in the manifest.
+        entries: the files as in the manifest, by name.
+        videos: where the files are, by name.
+
+    Raises:
+        OSError: the page cannot be written, or a CSV not read.
+    """
+    found = highest(entries, videos)
+    cards = "\n".join(_card(rank, highlight, out) for rank, highlight in enumerate(found, 1))
+    rows = "\n".join(_row(name, entry) for name, entry in entries.items())
+    troubled = sum(entry["status"] != "ok" for entry in entries.values())
+    page = PAGE.substitute(
+        summary=escape(
+            f"{len(entries)} files, {troubled} not ok, {sum(e['frames'] for e in entries.values())} frames; preset"
+            f" {settings['preset']}, {settings['precision']} on {settings['device']}, aedmae_fast {settings['version']}"
+        ),
+        cards=cards or "<p>No file has an event.</p>",
+        rows=rows,
+        width=STILL_WIDTH,
+    )
+    with replacing(path) as part:
+        part.write_text(page, encoding="utf-8")
+    return len(found)
+
+
+def highest(entries: Mapping[str, Entry], videos: Mapping[str, Path]) -> list[Highlight]:
+    """The highest events of all files, highest first."""
+    every = [
+        Highlight(name, videos[name], entry, event) for name, entry in entries.items() for event in entry["events"]
+    ]
+    return sorted(every, key=lambda highlight: -highlight.event["score"])[:MOST]
+
+
+def clock(seconds: float) -> str:
+    """``m:ss.t`` or ``h:mm:ss.t``."""
+    minutes, rest = divmod(round(seconds * 10), 600)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}:{minutes:02}" if hours else f"{minutes}") + f":{rest // 10:02}.{rest % 10}"
+
+
+def _card(rank: int, highlight: Highlight, out: Path) -> str:
+    event = highlight.event
+    when = f"{clock(event['start_s'])} – {clock(event['end_s'])}"
+    place = "" if event["x"] is None else f", at x {event['x']}, y {event['y']}"
+    return CARD.substitute(
+        rank=rank,
+        name=escape(printable(highlight.name)),
+        when=when,
+        detail=escape(f"score {event['score']:.4g}; shown: {clock(event['time_s'])}, frame {event['frame']}{place}"),
+        still=_still(highlight),
+        curve=_curve(read_csv(out / highlight.entry["output"]), event["start_frame"], event["end_frame"]),
+    )
+
+
+def _still(highlight: Highlight) -> str:
+    """The frame to look at with a ring around the place; or why there is none."""
+    event, entry = highlight.event, highlight.entry
+    try:
+        frame = read_still(highlight.path, event["time_s"])
+    except VideoError as error:
+        return f"<p>no picture: {escape(printable(error.reason))}</p>"
+    image = Image.fromarray(np.ascontiguousarray(frame.numpy()[..., ::-1]))
+    scale = min(1.0, STILL_WIDTH / image.width)
+    image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+    if event["x"] is not None:
+        x, y = event["x"] / entry["width"] * image.width, event["y"] / entry["height"] * image.height
+        draw, radius = ImageDraw.Draw(image), max(8.0, 0.09 * image.height)
+        for inset, colour in ((-1, "white"), (0, "red"), (1, "red"), (2, "white")):
+            draw.ellipse(
+                [x - radius + inset, y - radius + inset, x + radius - inset, y + radius - inset], outline=colour
+            )
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img src="data:image/jpeg;base64,{data}" alt="frame {event["frame"]}">'
+
+
+def _curve(score: Series, start: int, end: int) -> str:
+    """A clip's score over its frames, those of an event shaded; of several frames in a pixel the highest."""
+    width, height = CURVE
+    bins = np.array_split(np.nan_to_num(score, nan=0.0), min(len(score), width))
+    tops = np.array([part.max() for part in bins])
+    low, high = tops.min(), tops.max()
+    levels = (tops - low) / (high - low) if high > low else np.zeros_like(tops)
+    across = (np.arange(len(tops)) + 0.5) * width / len(tops)
+    points = " ".join(f"{x:.1f},{(1 - y) * (height - 4) + 2:.1f}" for x, y in zip(across, levels, strict=True))
+    first, last = (frame * width / len(score) for frame in (start, end + 1))
+    return CURVE_SVG.substitute(
+        width=width, height=height, points=points, start=f"{first:.1f}", shaded=f"{max(last - first, 1):.1f}"
+    )
+
+
+def _row(name: str, entry: Entry) -> str:
+    best = entry["events"][0] if entry["events"] else None
+    reason = f": {entry['reason']}" if entry["reason"] else ""
+    cells = (
+        escape(printable(name)),
+        f"{entry['frames']}",
+        f"{best['score']:.4g}" if best else "",
+        clock(best["time_s"]) if best else "",
+        escape(printable(entry["status"] + reason)),
+    )
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+CURVE_SVG = Template(
+    '<svg viewBox="0 0 $width $height" preserveAspectRatio="none"><rect x="$start" width="$shaded" height="$height"/>'
+    '<polyline points="$points"/></svg>'
+)
+
+CARD = Template(
+    """<section>
+<h2><b>$rank</b> $name</h2>
+$still
+$curve
+<p>$when<br><small>$detail</small></p>
+</section>"""
+)
+
+PAGE = Template(
+    """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>aedmae_fast: what stood out</title>
+<style>
+body { font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 1500px; padding: 0 1em; color: #222; }
+main { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); gap: 1em; }
+section { border: 1px solid #ccc; border-radius: 6px; padding: .8em; }
+section h2 { font-size: 1em; margin: 0 0 .5em; overflow-wrap: anywhere; font-weight: normal; }
+section p { margin: .4em 0 0; }
+img { width: 100%; max-width: ${width}px; display: block; }
+svg { width: 100%; height: 48px; background: #f4f4f4; margin-top: .4em; }
+polyline { fill: none; stroke: #c00; stroke-width: 1.2; vector-effect: non-scaling-stroke; }
+rect { fill: #fbd9a0; }
+small, .summary { color: #666; }
+table { border-collapse: collapse; margin-top: 1em; }
+td, th { text-align: left; padding: .2em .8em .2em 0; border-bottom: 1px solid #ddd; overflow-wrap: anywhere; }
+</style>
+<h1>What stood out</h1>
+<p class="summary">$summary. The highest stretches of all files, highest first; the ring is where the score comes from.
+There is no threshold: what is usual has highest stretches too.</p>
+<main>
+$cards
+</main>
+<h1>Files</h1>
+<table>
+<tr><th>file</th><th>frames</th><th>highest score</th><th>at</th><th>status</th></tr>
+$rows
+</table>
+"""
+)

@@ -1,0 +1,124 @@
+"""The page of what stood out: everything is in it, nothing is taken for markup, and a video may be gone."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aedmae_fast.report.html import MOST, clock, highest, write_report
+from tests.clips import read_index, write_clip
+
+SETTINGS = {"preset": "anomaly-map", "precision": "fp32", "device": "cpu", "version": "1"}
+
+
+def entry(name: str, *scores: float, status: str = "ok", place: tuple[int, int] | None = (100, 70)) -> dict[str, Any]:
+    x, y = place or (None, None)
+    events = [
+        {
+            "score": score,
+            "start_s": 0.4,
+            "end_s": 0.8,
+            "start_frame": 10,
+            "end_frame": 20,
+            "time_s": 0.6,
+            "frame": 15,
+            "x": x,
+            "y": y,
+        }
+        for score in scores
+    ]
+    reason = "" if status == "ok" else "bytes <lost>"
+    size = {"frames": 30, "width": 128, "height": 96}
+    return {"status": status, "reason": reason, **size, "events": events, "output": f"{name}.csv"}
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Callable[..., str]:
+    def write(entries: dict[str, dict[str, Any]]) -> str:
+        for name in entries:
+            lines = [f"{i},{'' if i == 3 else i / 30}" for i in range(30)]
+            (tmp_path / f"{name}.csv").write_text("\n".join(["frame,score", *lines]))
+        videos = {name: tmp_path / name for name in entries}
+        count = write_report(tmp_path / "report.html", tmp_path, SETTINGS, entries, videos)
+        text = (tmp_path / "report.html").read_text(encoding="utf-8")
+        assert text.count("<section>") == count
+        HTMLParser().feed(text)
+        return text
+
+    return write
+
+
+def picture_in(text: str) -> np.ndarray:
+    data = re.search(r"base64,([^\"]+)", text)
+    assert data is not None
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data[1]))))
+
+
+def test_the_frame_with_a_ring_around_the_place(page: Callable[..., str], tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4")
+    found = picture_in(page({"a.mp4": entry("a.mp4", 1.5)}))
+    assert found.shape == (96, 128, 3)
+    assert read_index(found[..., 1]) == 15
+    red = np.argwhere((found[..., 0] > 200) & (found[..., 1] < 90) & (found[..., 2] < 90))
+    assert len(red)
+    np.testing.assert_allclose((red.min(0) + red.max(0)) / 2, (70, 100), atol=1.5)  # y, x
+
+
+def test_large_videos_are_shown_small_and_pictures_without_a_place_as_they_are(
+    page: Callable[..., str], tmp_path: Path
+) -> None:
+    write_clip(tmp_path / "a.mp4", size=(1280, 720), frames=16)
+    found = picture_in(page({"a.mp4": {**entry("a.mp4", 1.5, place=None), "width": 1280, "height": 720}}))
+    assert found.shape == (270, 480, 3)
+    assert read_index(np.asarray(Image.fromarray(found[..., 1]).resize((1280, 720)))) == 15
+
+
+def test_what_is_on_it(page: Callable[..., str], tmp_path: Path) -> None:
+    """Events of all files, highest first, every file, and no name or reason as markup."""
+    entries = {
+        "<b>x</b>.mp4": entry("<b>x</b>.mp4", 1.0, 0.5).copy(),
+        "quiet.mp4": entry("quiet.mp4"),
+        "cut.mp4": entry("cut.mp4", 2.0, status="truncated"),
+    }
+    (tmp_path / "<b>x<").mkdir()  # "/" is a folder in a name
+    text = page(entries)
+    assert re.findall(r"<h2><b>(\d)</b> (.*)</h2>", text) == [
+        ("1", "cut.mp4"),
+        ("2", "&lt;b&gt;x&lt;/b&gt;.mp4"),
+        ("3", "&lt;b&gt;x&lt;/b&gt;.mp4"),
+    ]
+    assert text.count("no picture: no such file or directory") == 3
+    assert text.count("0:00.4 – 0:00.8") == 3
+    assert "<td>truncated: bytes &lt;lost&gt;</td>" in text
+    assert "3 files, 1 not ok, 90 frames; preset anomaly-map" in text
+    assert text.count("<polyline") == 3
+    assert "nan" not in text
+    for address in re.findall(r"(?:src|href)=\"([^\"]*)", text):
+        assert address.startswith("data:")
+
+
+def test_no_events(page: Callable[..., str]) -> None:
+    assert "No file has an event." in page({"a.mp4": entry("a.mp4")})
+
+
+def test_only_the_highest() -> None:
+    entries = {f"{i}": entry(f"{i}", *np.random.default_rng(i).random(9)) for i in range(9)}
+    found = highest(entries, {name: Path(name) for name in entries})
+    every = sorted((event["score"] for e in entries.values() for event in e["events"]), reverse=True)
+    assert [highlight.event["score"] for highlight in found] == every[:MOST]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00.0"), (9.96, "0:10.0"), (59.97, "1:00.0"), (3599.94, "59:59.9"), (3600, "1:00:00.0")]
+)
+def test_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
