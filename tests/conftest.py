@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from aedmae_fast.ops import native
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS refuses to be deterministic
 if not torch.cuda.is_available() and os.environ.get("FAIL_WITHOUT_CUDA") != "1":
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports triton, as parts of PyTorch do
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="aedmae-tests-")  # of whoever runs them, nothing is changed
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 
 from aedmae_fast.config import PRESETS, ModelConfig, ScoringPreset
+from aedmae_fast.engine.calibrate import calibrated
 from aedmae_fast.engine.cores import usable_cores
 from aedmae_fast.ops import native
 
@@ -139,6 +140,16 @@ def choose_batch_size(wish: int | str, device: str, threads: int) -> Choice:
     if wish != "auto":
         return Choice(str(_positive("batch_size", wish)), "asked for")
     return Choice(str(4 * threads), "4 frames a thread") if device == "cpu" else Choice("64", "fills a GPU")
+
+
+def choose_way(config: ModelConfig, precision: str) -> dict[str, Choice]:
+    """Threads and batch size of a CPU, as measured to be fastest there. Scores do not depend on them."""
+    way, known = calibrated(config, precision)
+    limit = usable_cores()[1]
+    return {
+        "threads": Choice(str(way.threads), f"{limit}; each thread computes its own frames; {known}"),
+        "batch size": Choice(str(way.threads * way.frames), f"{way.frames} frames a thread; measured with the threads"),
+    }
 
 
 def choose_workers(wish: int | str, device: str) -> Choice:

@@ -11,10 +11,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["usable_cores"]
+__all__ = ["distinct_cores", "usable_cores"]
 
 GROUPS = Path("/sys/fs/cgroup")
 OWN = Path("/proc/self/cgroup")
+TOPOLOGY = Path("/sys/devices/system/cpu")
 
 
 def usable_cores() -> tuple[int, str]:
@@ -24,6 +25,19 @@ def usable_cores() -> tuple[int, str]:
     if quota >= cores:
         return cores, "1 core" if cores == 1 else f"{cores} cores"
     return max(1, math.ceil(quota)), f"a quota of {quota:g} of {cores} cores"
+
+
+def distinct_cores() -> int:
+    """Cores of the affinity that have arithmetic of their own: of logical ones that share it, one counts."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    groups = set()
+    for core in os.sched_getaffinity(0):
+        try:
+            groups.add((TOPOLOGY / f"cpu{core}" / "topology" / "thread_siblings_list").read_text())
+        except OSError:  # not told: taken for one of its own
+            groups.add(str(core))
+    return len(groups)
 
 
 def _quotas() -> Iterator[float]:

@@ -44,7 +44,8 @@ class Scorer:
         precision: ``auto``, ``fp32``, ``bf16``.
         batch_size: frames computed per step, or ``auto``.
         threads: on a CPU, those that compute, each its own frames, or ``auto``. With the device a CPU, torch is set
-            to one thread an operation for the whole process.
+            to one thread an operation for the whole process. Where this and ``batch_size`` are ``auto``, what is
+            fastest is measured, once on a machine (engine/calibrate.py).
         workers: decoder threads, or ``auto``.
         decoder: ``auto``, ``pyav``, ``images``, ``dali`` (GPU).
         stride: score every N-th frame, on its true neighbours; the frames between are interpolated.
@@ -82,6 +83,8 @@ class Scorer:
             decoder=decoder,
             stride=stride,
         )
+        if self.choices["device"].value == "cpu" and threads == batch_size == "auto":
+            self.choices |= choose.choose_way(model.config, self.choices["precision"].value)
         chosen = {name: choice.value for name, choice in self.choices.items()}
         self.stride, self.smoothing = stride, smoothing
         self._decoder: Decoder = decoder

@@ -128,7 +128,7 @@ def test_a_capture_leaves_maps_in_use_alone(tiny_model: AedMae) -> None:
 
 def test_room_is_given_back(tiny_model: AedMae, clips: list[Path]) -> None:
     """By loops that end, loops that are left, streams that end and streams that are forgotten."""
-    scorer = Scorer(tiny_model, preset="paper", smoothing=False)
+    scorer = Scorer(tiny_model, preset="paper", smoothing=False, batch_size=8)
     scores(scorer, clips)
     size = len(scorer.runner._frames.tensor), len(scorer.runner._maps.tensor)
     for _ in range(3):
