@@ -140,10 +140,11 @@ def _cpu(
     width: int,
     proj_scale: Tensor | None = None,
 ) -> Tensor:
-    inputs = [t.contiguous() for t in (x, norm_weight, norm_bias, conv_weight, conv_bias, proj_weight, proj_bias)]
+    given = x, norm_weight, norm_bias, conv_weight, conv_bias, proj_weight, proj_bias, proj_scale
+    inputs = [None if t is None else t.contiguous() for t in given]
     out = x.new_empty((3, *x.shape))
     shape = (len(x), height, width, x.shape[2])
-    native.cpu().dwconv_qkv(x.dtype == torch.bfloat16, *[t.data_ptr() for t in inputs], out.data_ptr(), shape)
+    native.cpu().dwconv_qkv(x.dtype == torch.bfloat16, *map(native.address, inputs), out.data_ptr(), shape)
     return out
 
 

@@ -68,16 +68,10 @@ def _fake(
 def _cpu(
     x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None, scale: Tensor | None = None
 ) -> Tensor:
-    inputs = [t.contiguous() for t in (x, weight, bias)]
-    added = None if residual is None else residual.contiguous()
+    inputs = [None if t is None else t.contiguous() for t in (x, weight, bias, scale, residual)]
     out = _fake(x, weight, bias)
-    native.cpu().linear(
-        x.dtype == torch.bfloat16,
-        *[t.data_ptr() for t in inputs],
-        0 if added is None else added.data_ptr(),
-        out.data_ptr(),
-        (x.shape[:-1].numel(), x.shape[-1], len(bias)),
-    )
+    shape = x.shape[:-1].numel(), x.shape[-1], len(bias)
+    native.cpu().linear(x.dtype == torch.bfloat16, *map(native.address, inputs), out.data_ptr(), shape)
     return out
 
 

@@ -127,10 +127,11 @@ def _cpu(
     up_scale: Tensor | None = None,
     down_scale: Tensor | None = None,
 ) -> Tensor:
-    inputs = [t.contiguous() for t in (x, norm_weight, norm_bias, up_weight, up_bias, down_weight, down_bias)]
+    given = x, norm_weight, norm_bias, up_weight, up_bias, down_weight, down_bias, up_scale, down_scale
+    inputs = [None if t is None else t.contiguous() for t in given]
     out = x.new_empty(x.shape)
     shape = (*x.shape, len(up_bias))
-    native.cpu().mlp(x.dtype == torch.bfloat16, *[t.data_ptr() for t in inputs], out.data_ptr(), shape)
+    native.cpu().mlp(x.dtype == torch.bfloat16, *map(native.address, inputs), out.data_ptr(), shape)
     return out
 
 
