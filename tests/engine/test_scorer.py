@@ -12,8 +12,9 @@ import torch
 
 from aedmae_fast import Scorer
 from aedmae_fast.config import PRESETS
-from aedmae_fast.engine.choose import ChoiceError
+from aedmae_fast.engine.choose import ChoiceError, choose_precision
 from aedmae_fast.engine.postprocess import final_score
+from aedmae_fast.engine.precision import PRECISIONS
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.model.masks import mask_bank
 from aedmae_fast.model.network import AedMae
@@ -115,6 +116,17 @@ def test_bf16_is_close_to_fp32(tiny_model: AedMae) -> None:
     np.testing.assert_allclose(half.raw, single.raw, rtol=0.02)
 
 
+def test_int8_is_near_fp32(isa: str, tiny_model: AedMae) -> None:
+    single = Scorer(tiny_model, device="cpu", precision="fp32").score_frames(pixels(20))
+    scorer = Scorer(tiny_model, device="cpu", precision="int8")
+    quantized = scorer.score_frames(pixels(20))
+    assert not np.array_equal(single.raw, quantized.raw)
+    np.testing.assert_allclose(quantized.raw, single.raw, rtol=0.05)
+    rest = "bf16" if isa == "avx512_bf16" else "fp32"
+    assert scorer.choices["precision"].why.startswith("asked for; linear layers in int8 (")
+    assert scorer.choices["precision"].why.endswith(f"), the rest in {rest}")
+
+
 def test_smoothing_can_be_left_out(tiny_model: AedMae) -> None:
     for preset in PRESETS:
         found = Scorer(tiny_model, preset=preset, smoothing=False).score_frames(pixels(9))
@@ -133,7 +145,7 @@ def test_columns_of_a_network_without_a_class_head(tiny_model: AedMae) -> None:
 # ---- bit for bit ----
 
 
-@pytest.fixture(params=["fp32", "bf16"])
+@pytest.fixture(params=PRECISIONS)
 def precision(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -339,7 +351,7 @@ def test_stream_refuses_what_it_cannot(tiny_model: AedMae) -> None:
     [
         ({"device": "tpu"}, "device: expected auto, cpu, cuda or cuda:N, found 'tpu'"),
         ({"device": "cuda:99"}, "torch sees . CUDA devices"),
-        ({"precision": "fp16"}, "precision: expected auto, fp32 or bf16, found 'fp16'"),
+        ({"precision": "fp16"}, "precision: expected auto or one of fp32, bf16, int8, found 'fp16'"),
         ({"preset": "best"}, "preset: expected auto or one of"),
         ({"batch_size": 0}, "batch_size: expected auto or a whole number from 1, found 0"),
         ({"workers": "many"}, "workers: expected auto or"),
@@ -368,6 +380,13 @@ def test_choices_say_why(tiny_model: AedMae) -> None:
     assert choices["preset"].value == "anomaly-map"
     assert choices["preset"].why.startswith("the network has a class head")
     assert all(choice.why for choice in choices.values())
+
+
+def test_int8_is_refused_on_a_gpu() -> None:
+    with pytest.raises(
+        ChoiceError, match="'int8' is computed on CPUs only, but the device is cuda:1; use bf16 or fp32"
+    ):
+        choose_precision("int8", "cuda:1")
 
 
 def test_auto_is_bf16_where_the_cpu_computes_in_it(isa: str, tiny_model: AedMae) -> None:
