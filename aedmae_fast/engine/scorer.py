@@ -47,7 +47,7 @@ class Scorer:
         threads: on a CPU, those that compute, each its own frames, or ``auto``. With the device a CPU, torch is set
             to one thread an operation for the whole process.
         workers: decoder threads, or ``auto``.
-        decoder: ``auto``, ``pyav``, ``images``, ``dali`` (GPU).
+        decoder: ``auto``, ``pyav``, ``images``, ``dali`` (GPU), ``nvdec`` (GPU).
         stride: score every N-th frame, on its true neighbours; the frames between are interpolated.
         smoothing: False leaves out what follows the raw score (the temporal Gaussian, the stretch to [0, 1]).
 
