@@ -8,7 +8,6 @@ into the patch embedding. The predictions are never formed: the decoders' last s
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -19,6 +18,7 @@ from aedmae_fast.config import CHANNELS, WINDOW
 from aedmae_fast.model.network import AedMae, Block, ConvProjection, Grid, PatchEmbed
 from aedmae_fast.ops import attention, dwconv_qkv, linear, mlp, patch_embed
 from aedmae_fast.ops.parameters import EPS
+from aedmae_fast.ops.quantize import quantize_weight
 
 __all__ = ["InferenceModel", "States"]
 
@@ -32,10 +32,18 @@ class States(NamedTuple):
 
 
 class Affine(NamedTuple):
-    """The parameters of a layer."""
+    """The parameters of a norm, a convolution, or a layer that is never quantized."""
 
     weight: Tensor
     bias: Tensor
+
+
+class Linear(NamedTuple):
+    """The parameters of a linear layer, quantized or not."""
+
+    weight: Tensor
+    bias: Tensor
+    scale: Tensor | None  # of a quantized weight
 
 
 class InferenceModel:
@@ -47,21 +55,28 @@ class InferenceModel:
         model: the trained network; it stays as it is.
         device: where the frames will be.
         dtype: float32 or bfloat16, of weights and states. Sums are in float32 in both.
+        quantized: int8 or float8_e4m3fn, of the weights of the blocks' linear layers and of the one between encoder and
+            decoders (:mod:`aedmae_fast.ops.quantize`); None leaves them in ``dtype``.
     """
 
-    def __init__(self, model: AedMae, device: torch.device | str, dtype: torch.dtype) -> None:
-        def place(weight: Tensor, bias: Tensor) -> Affine:
-            return Affine(*[t.detach().to(device, dtype, copy=True).contiguous() for t in (weight, bias)])
+    def __init__(
+        self, model: AedMae, device: torch.device | str, dtype: torch.dtype, quantized: torch.dtype | None = None
+    ) -> None:
+        place = _Placement(torch.device(device), dtype, quantized)
 
         def layer(module: nn.Linear | nn.LayerNorm) -> Affine:
-            return place(module.weight, module.bias)
+            return place.affine(module.weight, module.bias)
 
         self.config = model.config
         self.heads = *layer(model.decoder_pred), *layer(model.decoder_student_pred)  # as discrepancy_map takes them
-        self._embed, self._embed_norm = place(*_fold_pixels(model.patch_embed, dtype)), layer(model.patch_embed.norm)
-        self._cls_token, self._mask_token = place(model.cls_token, model.mask_token)  # [1, 1, C] each
+        self._embed, self._embed_norm = (
+            place.affine(*_fold_pixels(model.patch_embed, dtype)),
+            layer(model.patch_embed.norm),
+        )
+        self._cls_token, self._mask_token = place.affine(model.cls_token, model.mask_token)  # [1, 1, C] each
         self._encoder = [_Block(block, place) for block in model.blocks]
-        self._norm, self._bridge = layer(model.norm), layer(model.decoder_embed)
+        self._norm = layer(model.norm)
+        self._bridge = place.linear(model.decoder_embed.weight, model.decoder_embed.bias)
         self._teacher = [_Block(block, place) for block in model.decoder_blocks]
         self._student = _Block(model.decoder_student_block, place)
         self._teacher_norm, self._student_norm = layer(model.decoder_norm), layer(model.decoder_student_norm)
@@ -79,7 +94,8 @@ class InferenceModel:
             ids_shuffle: int64 [B, L], a permutation of the tokens per window; the first ``config.kept`` are visible.
 
         Raises:
-            TypeError, ValueError: arguments that do not fit the configuration or each other.
+            TypeError, ValueError: arguments that do not fit the configuration or each other, or weights quantized as
+                the device does not compute with them.
         """
         self._check(frames, ids_shuffle)
         c = self.config
@@ -90,7 +106,8 @@ class InferenceModel:
         for block in self._encoder:
             x = block(x, c.encoder_grid)
         latent = _layer_norm(x, self._norm)
-        shared = self._teacher[0](self._restore(linear(latent, *self._bridge), ids_shuffle), c.grid)  # [B, 1+L, C]
+        tokens = linear(latent, self._bridge.weight, self._bridge.bias, scale=self._bridge.scale)
+        shared = self._teacher[0](self._restore(tokens, ids_shuffle), c.grid)  # [B, 1+L, C]
         x = shared
         for block in self._teacher[1:]:
             x = block(x, c.grid)
@@ -115,10 +132,27 @@ class InferenceModel:
             raise ValueError(f"ids_shuffle: expected [B, {c.tokens}], found {tuple(ids_shuffle.shape)}")
 
 
+class _Placement(NamedTuple):
+    """Copies of parameters, where and in what they are computed with."""
+
+    device: torch.device
+    dtype: torch.dtype
+    quantized: torch.dtype | None
+
+    def affine(self, weight: Tensor, bias: Tensor) -> Affine:
+        return Affine(*[t.detach().to(self.device, self.dtype, copy=True).contiguous() for t in (weight, bias)])
+
+    def linear(self, weight: Tensor, bias: Tensor) -> Linear:
+        if self.quantized is None:
+            return Linear(*self.affine(weight, bias), None)
+        levels, scale = quantize_weight(weight, self.quantized)
+        return Linear(levels.to(self.device), self.affine(bias, bias).bias, scale.to(self.device))
+
+
 class _Block:
     """A CvT block as three ops and a linear layer."""
 
-    def __init__(self, block: nn.Module, place: Callable[[Tensor, Tensor], Affine]) -> None:
+    def __init__(self, block: nn.Module, place: _Placement) -> None:
         assert isinstance(block, Block)
         a, up, down = block.attn, block.mlp.net[0], block.mlp.net[3]
         assert isinstance(up, nn.Conv2d)
@@ -128,17 +162,20 @@ class _Block:
         kernels, shifts = zip(*[_fold_norm(c) for c in (a.conv_proj_q, a.conv_proj_k, a.conv_proj_v)], strict=True)
         layers = (a.proj_q, a.proj_k, a.proj_v)
         self._heads, self._scale = a.heads, a.scale
-        self._norm1, self._norm2 = (place(norm.weight, norm.bias) for norm in (block.norm1, block.norm2))
-        self._conv = place(torch.stack(kernels), torch.stack(shifts))
-        self._qkv = place(torch.stack([p.weight for p in layers]), torch.stack([p.bias for p in layers]))
-        self._proj = place(a.proj.weight, a.proj.bias)
-        self._up, self._down = place(up.weight.flatten(1), up.bias), place(down.weight.flatten(1), down.bias)
+        self._norm1, self._norm2 = (place.affine(norm.weight, norm.bias) for norm in (block.norm1, block.norm2))
+        self._conv = place.affine(torch.stack(kernels), torch.stack(shifts))
+        self._qkv = place.linear(torch.stack([p.weight for p in layers]), torch.stack([p.bias for p in layers]))
+        self._proj = place.linear(a.proj.weight, a.proj.bias)
+        self._up = place.linear(up.weight.flatten(1), up.bias)
+        self._down = place.linear(down.weight.flatten(1), down.bias)
 
     def __call__(self, x: Tensor, grid: Grid) -> Tensor:  # [B, 1+T, C] -> [B, 1+T, C]
-        qkv = dwconv_qkv(x, *self._norm1, *self._conv, *self._qkv, grid)  # [3, B, 1+T, C]
+        (qkv_weight, qkv_bias, qkv_scale), (weight, bias, scale) = self._qkv, self._proj
+        qkv = dwconv_qkv(x, *self._norm1, *self._conv, qkv_weight, qkv_bias, grid, qkv_scale)  # [3, B, 1+T, C]
         q, k, v = qkv.unflatten(3, (self._heads, -1)).transpose(2, 3)  # [B, heads, 1+T, C/heads] each
-        x = linear(attention(q, k, v, self._scale), *self._proj, x)
-        return mlp(x, *self._norm2, *self._up, *self._down)
+        x = linear(attention(q, k, v, self._scale), weight, bias, x, scale)
+        up, down = self._up, self._down
+        return mlp(x, *self._norm2, up.weight, up.bias, down.weight, down.bias, up.scale, down.scale)
 
 
 def _fold_norm(projection: ConvProjection) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 from aedmae_fast.ops.parameters import EPS, check_parameters
+from aedmae_fast.ops.quantize import between, check_weight, linear_layer
 from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["dwconv_qkv"]
@@ -29,6 +30,7 @@ def dwconv_qkv(
     proj_weight: Tensor,
     proj_bias: Tensor,
     grid: tuple[int, int],
+    proj_scale: Tensor | None = None,
 ) -> Tensor:
     """Queries, keys and values of a block.
 
@@ -37,19 +39,21 @@ def dwconv_qkv(
         norm_weight, norm_bias: [C].
         conv_weight: [3, 3, 3, C]: q, k, v; row; column; channel.
         conv_bias: [3, C].
-        proj_weight: [3, C, C]: q, k, v; out; in.
+        proj_weight: [3, C, C]: q, k, v; out; in. Or int8, quantized as :mod:`aedmae_fast.ops.quantize` says.
         proj_bias: [3, C].
         grid: rows and columns of the tokens, whose product is T.
+        proj_scale: float32 [3, C] of a quantized weight, else None.
 
     Returns:
         [3, B, 1+T, C], contiguous, in the dtype of ``x``.
 
     Raises:
-        TypeError: dtypes differ, or are neither float32 nor bfloat16.
+        TypeError: dtypes differ, or are neither float32 nor bfloat16; a quantized weight that is not computed here.
         ValueError: shapes or devices that do not fit each other.
     """
-    _check(x, norm_weight, norm_bias, conv_weight, conv_bias, proj_weight, proj_bias, *grid)
-    return torch.ops.aedmae.dwconv_qkv(x, norm_weight, norm_bias, conv_weight, conv_bias, proj_weight, proj_bias, *grid)
+    parameters = norm_weight, norm_bias, conv_weight, conv_bias, proj_weight, proj_bias
+    _check(x, *parameters, *grid, proj_scale)
+    return torch.ops.aedmae.dwconv_qkv(x, *parameters, *grid, proj_scale)
 
 
 def dwconv_qkv_reference(
@@ -62,16 +66,21 @@ def dwconv_qkv_reference(
     proj_bias: Tensor,
     height: int,
     width: int,
+    proj_scale: Tensor | None = None,
 ) -> Tensor:
     """:func:`dwconv_qkv` in plain PyTorch: the executable specification."""
     b, n, c = x.shape
-    y = F.layer_norm(x, (c,), norm_weight, norm_bias, EPS)
+    dtype = between(x, proj_scale)
+    y = F.layer_norm(x.to(dtype), (c,), norm_weight.to(dtype), norm_bias.to(dtype), EPS)
     image = y[:, 1:].transpose(1, 2).unflatten(2, (height, width))  # [B, C, h, w]
-    kernels = conv_weight.permute(3, 0, 1, 2).reshape(3 * c, 1, 3, 3)  # the three of a channel side by side
-    conv = F.conv2d(image, kernels, conv_bias.t().flatten(), padding=1, groups=c)  # [B, C*3, h, w]
+    kernels = conv_weight.to(dtype).permute(3, 0, 1, 2).reshape(3 * c, 1, 3, 3)  # the three of a channel side by side
+    conv = F.conv2d(image, kernels, conv_bias.to(dtype).t().flatten(), padding=1, groups=c)  # [B, C*3, h, w]
     tokens = conv.reshape(b, c, 3, n - 1).permute(2, 0, 3, 1)  # [3, B, T, C]
     tokens = torch.cat([y[None, :, :1].expand(3, -1, -1, -1), tokens], dim=2)  # [3, B, 1+T, C]
-    return tokens @ proj_weight.transpose(1, 2)[:, None] + proj_bias[:, None, None]
+    if proj_scale is None:
+        return tokens @ proj_weight.transpose(1, 2)[:, None] + proj_bias[:, None, None]
+    projections = zip(tokens, proj_weight, proj_bias, proj_scale, strict=True)
+    return torch.stack([linear_layer(*projection) for projection in projections]).to(x.dtype)
 
 
 def _check(
@@ -84,6 +93,7 @@ def _check(
     proj_bias: Tensor,
     height: int,
     width: int,
+    proj_scale: Tensor | None,
 ) -> None:
     if x.dtype not in native.DTYPES:
         raise TypeError(f"x: expected float32 or bfloat16, found {x.dtype}")
@@ -92,12 +102,12 @@ def _check(
             f"x: expected [B, {1 + height * width}, C] for a grid {height} x {width}, found {tuple(x.shape)}"
         )
     c = x.shape[2]
+    check_weight("proj_weight", proj_weight, proj_scale, (3, c, c), x)
     parameters = (
         ("norm_weight", norm_weight, (c,)),
         ("norm_bias", norm_bias, (c,)),
         ("conv_weight", conv_weight, (3, 3, 3, c)),
         ("conv_bias", conv_bias, (3, c)),
-        ("proj_weight", proj_weight, (3, c, c)),
         ("proj_bias", proj_bias, (3, c)),
     )
     check_parameters("x", x, parameters)
@@ -113,6 +123,7 @@ def _fake(
     proj_bias: Tensor,
     height: int,
     width: int,
+    proj_scale: Tensor | None = None,
 ) -> Tensor:
     return x.new_empty((3, *x.shape))
 
@@ -127,17 +138,19 @@ def _cpu(
     proj_bias: Tensor,
     height: int,
     width: int,
+    proj_scale: Tensor | None = None,
 ) -> Tensor:
-    inputs = [t.contiguous() for t in (x, norm_weight, norm_bias, conv_weight, conv_bias, proj_weight, proj_bias)]
+    given = x, norm_weight, norm_bias, conv_weight, conv_bias, proj_weight, proj_bias, proj_scale
+    inputs = [None if t is None else t.contiguous() for t in given]
     out = x.new_empty((3, *x.shape))
     shape = (len(x), height, width, x.shape[2])
-    native.cpu().dwconv_qkv(x.dtype == torch.bfloat16, *[t.data_ptr() for t in inputs], out.data_ptr(), shape)
+    native.cpu().dwconv_qkv(x.dtype == torch.bfloat16, *map(native.address, inputs), out.data_ptr(), shape)
     return out
 
 
 register(
     "dwconv_qkv(Tensor x, Tensor norm_weight, Tensor norm_bias, Tensor conv_weight, Tensor conv_bias,"
-    " Tensor proj_weight, Tensor proj_bias, SymInt height, SymInt width) -> Tensor",
+    " Tensor proj_weight, Tensor proj_bias, SymInt height, SymInt width, Tensor? proj_scale=None) -> Tensor",
     cpu=_cpu,
     cuda=with_triton("dwconv_qkv", dwconv_qkv_reference),
     fake=_fake,

@@ -3,77 +3,80 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 from aedmae_fast.ops.parameters import check_parameters
+from aedmae_fast.ops.quantize import between, check_weight, linear_layer
 from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["linear"]
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None) -> Tensor:
+def linear(
+    x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None, scale: Tensor | None = None
+) -> Tensor:
     """A linear layer, added to ``residual`` where there is one.
 
     Args:
         x: float32 or bfloat16 [..., K]. All else is of its dtype.
-        weight: [N, K]: out, in.
+        weight: [N, K]: out, in. Or int8, quantized as :mod:`aedmae_fast.ops.quantize` says.
         bias: [N].
         residual: [..., N] or None.
+        scale: float32 [N] of a quantized weight, else None.
 
     Returns:
         [..., N], contiguous, in the dtype of ``x``. Sums are in float32, and rounded once.
 
     Raises:
-        TypeError: dtypes differ, or are neither float32 nor bfloat16.
+        TypeError: dtypes differ, or are neither float32 nor bfloat16; a quantized weight that is not computed here.
         ValueError: shapes or devices that do not fit each other.
     """
-    _check(x, weight, bias, residual)
-    return torch.ops.aedmae.linear(x, weight, bias, residual)
+    _check(x, weight, bias, residual, scale)
+    return torch.ops.aedmae.linear(x, weight, bias, residual, scale)
 
 
-def linear_reference(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None) -> Tensor:
+def linear_reference(
+    x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None, scale: Tensor | None = None
+) -> Tensor:
     """:func:`linear` in plain PyTorch: the executable specification."""
-    out = F.linear(x, weight, bias)
-    return out if residual is None else residual + out
+    out = linear_layer(x.to(between(x, scale)), weight, bias, scale)
+    return (out if residual is None else residual + out).to(x.dtype)
 
 
-def _check(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None) -> None:
+def _check(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, scale: Tensor | None) -> None:
     if x.dtype not in native.DTYPES:
         raise TypeError(f"x: expected float32 or bfloat16, found {x.dtype}")
     if x.ndim < 1:
         raise ValueError(f"x: expected [..., K], found {tuple(x.shape)}")
     n = bias.numel()
+    check_weight("weight", weight, scale, (n, x.shape[-1]), x)
     parameters = (
-        ("weight", weight, (n, x.shape[-1])),
         ("bias", bias, (n,)),
         *([] if residual is None else [("residual", residual, (*x.shape[:-1], n))]),
     )
     check_parameters("x", x, parameters)
 
 
-def _fake(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None) -> Tensor:
+def _fake(
+    x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None, scale: Tensor | None = None
+) -> Tensor:
     return x.new_empty((*x.shape[:-1], len(bias)))
 
 
-def _cpu(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None) -> Tensor:
-    inputs = [t.contiguous() for t in (x, weight, bias)]
-    added = None if residual is None else residual.contiguous()
+def _cpu(
+    x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None, scale: Tensor | None = None
+) -> Tensor:
+    inputs = [None if t is None else t.contiguous() for t in (x, weight, bias, scale, residual)]
     out = _fake(x, weight, bias)
-    native.cpu().linear(
-        x.dtype == torch.bfloat16,
-        *[t.data_ptr() for t in inputs],
-        0 if added is None else added.data_ptr(),
-        out.data_ptr(),
-        (x.shape[:-1].numel(), x.shape[-1], len(bias)),
-    )
+    shape = x.shape[:-1].numel(), x.shape[-1], len(bias)
+    native.cpu().linear(x.dtype == torch.bfloat16, *map(native.address, inputs), out.data_ptr(), shape)
     return out
 
 
 register(
-    "linear(Tensor x, Tensor weight, Tensor bias, Tensor? residual=None) -> Tensor",
+    "linear(Tensor x, Tensor weight, Tensor bias, Tensor? residual=None, Tensor? scale=None) -> Tensor",
     cpu=_cpu,
     cuda=with_triton("linear", linear_reference),
     fake=_fake,

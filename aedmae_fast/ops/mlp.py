@@ -12,6 +12,7 @@ from torch import Tensor
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 from aedmae_fast.ops.parameters import EPS, check_parameters
+from aedmae_fast.ops.quantize import between, check_weight, linear_layer
 from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["mlp"]
@@ -25,26 +26,30 @@ def mlp(
     up_bias: Tensor,
     down_weight: Tensor,
     down_bias: Tensor,
+    up_scale: Tensor | None = None,
+    down_scale: Tensor | None = None,
 ) -> Tensor:
     """The MLP of a block with its norm and its residual.
 
     Args:
         x: float32 or bfloat16 [B, 1+T, C], [CLS] first, contiguous. All else is of its dtype.
         norm_weight, norm_bias: [C].
-        up_weight: [R, C]: out, in.
+        up_weight: [R, C]: out, in. Or int8, quantized as :mod:`aedmae_fast.ops.quantize` says.
         up_bias: [R].
-        down_weight: [C, R].
+        down_weight: [C, R], quantized where ``up_weight`` is.
         down_bias: [C].
+        up_scale, down_scale: float32 [R] and [C] of quantized weights, else None.
 
     Returns:
         [B, 1+T, C], contiguous, in the dtype of ``x``.
 
     Raises:
-        TypeError: dtypes differ, or are neither float32 nor bfloat16.
+        TypeError: dtypes differ, or are neither float32 nor bfloat16; a quantized weight that is not computed here.
         ValueError: shapes or devices that do not fit each other.
     """
-    _check(x, norm_weight, norm_bias, up_weight, up_bias, down_weight, down_bias)
-    return torch.ops.aedmae.mlp(x, norm_weight, norm_bias, up_weight, up_bias, down_weight, down_bias)
+    arguments = x, norm_weight, norm_bias, up_weight, up_bias, down_weight, down_bias, up_scale, down_scale
+    _check(*arguments)
+    return torch.ops.aedmae.mlp(*arguments)
 
 
 def mlp_reference(
@@ -55,11 +60,15 @@ def mlp_reference(
     up_bias: Tensor,
     down_weight: Tensor,
     down_bias: Tensor,
+    up_scale: Tensor | None = None,
+    down_scale: Tensor | None = None,
 ) -> Tensor:
     """:func:`mlp` in plain PyTorch: the executable specification."""
-    y = F.layer_norm(x, x.shape[2:], norm_weight, norm_bias, EPS)
-    tokens = F.linear(F.gelu(F.linear(y[:, 1:], up_weight, up_bias)), down_weight, down_bias)
-    return x + torch.cat([y[:, :1], tokens], dim=1)
+    dtype = between(x, up_scale)
+    y = F.layer_norm(x.to(dtype), x.shape[2:], norm_weight.to(dtype), norm_bias.to(dtype), EPS)
+    hidden = F.gelu(linear_layer(y[:, 1:], up_weight, up_bias, up_scale))
+    tokens = linear_layer(hidden, down_weight, down_bias, down_scale)
+    return (x + torch.cat([y[:, :1], tokens], dim=1)).to(x.dtype)
 
 
 def _check(
@@ -70,18 +79,24 @@ def _check(
     up_bias: Tensor,
     down_weight: Tensor,
     down_bias: Tensor,
+    up_scale: Tensor | None,
+    down_scale: Tensor | None,
 ) -> None:
     if x.dtype not in native.DTYPES:
         raise TypeError(f"x: expected float32 or bfloat16, found {x.dtype}")
     if x.ndim != 3 or x.shape[1] < 1:
         raise ValueError(f"x: expected [B, 1+T, C], found {tuple(x.shape)}")
     c, r = x.shape[2], up_bias.numel()
+    if (up_scale is None) != (down_scale is None):
+        raise ValueError("down_scale: expected where up_scale is given and only there")
+    if up_scale is not None and down_weight.dtype != up_weight.dtype:
+        raise TypeError(f"down_weight: expected {up_weight.dtype} as up_weight, found {down_weight.dtype}")
+    check_weight("up_weight", up_weight, up_scale, (r, c), x)
+    check_weight("down_weight", down_weight, down_scale, (c, r), x)
     parameters = (
         ("norm_weight", norm_weight, (c,)),
         ("norm_bias", norm_bias, (c,)),
-        ("up_weight", up_weight, (r, c)),
         ("up_bias", up_bias, (r,)),
-        ("down_weight", down_weight, (c, r)),
         ("down_bias", down_bias, (c,)),
     )
     check_parameters("x", x, parameters)
@@ -95,6 +110,8 @@ def _fake(
     up_bias: Tensor,
     down_weight: Tensor,
     down_bias: Tensor,
+    up_scale: Tensor | None = None,
+    down_scale: Tensor | None = None,
 ) -> Tensor:
     return x.new_empty(x.shape)
 
@@ -107,17 +124,20 @@ def _cpu(
     up_bias: Tensor,
     down_weight: Tensor,
     down_bias: Tensor,
+    up_scale: Tensor | None = None,
+    down_scale: Tensor | None = None,
 ) -> Tensor:
-    inputs = [t.contiguous() for t in (x, norm_weight, norm_bias, up_weight, up_bias, down_weight, down_bias)]
+    given = x, norm_weight, norm_bias, up_weight, up_bias, down_weight, down_bias, up_scale, down_scale
+    inputs = [None if t is None else t.contiguous() for t in given]
     out = x.new_empty(x.shape)
     shape = (*x.shape, len(up_bias))
-    native.cpu().mlp(x.dtype == torch.bfloat16, *[t.data_ptr() for t in inputs], out.data_ptr(), shape)
+    native.cpu().mlp(x.dtype == torch.bfloat16, *map(native.address, inputs), out.data_ptr(), shape)
     return out
 
 
 register(
     "mlp(Tensor x, Tensor norm_weight, Tensor norm_bias, Tensor up_weight, Tensor up_bias, Tensor down_weight,"
-    " Tensor down_bias) -> Tensor",
+    " Tensor down_bias, Tensor? up_scale=None, Tensor? down_scale=None) -> Tensor",
     cpu=_cpu,
     cuda=with_triton("mlp", mlp_reference),
     fake=_fake,

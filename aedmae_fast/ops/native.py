@@ -11,9 +11,14 @@ from types import ModuleType
 
 import torch
 
-__all__ = ["DTYPES", "cpu", "cpu_backend", "cuda", "why_no_cuda"]
+__all__ = ["DTYPES", "address", "cpu", "cpu_backend", "cuda", "why_no_cuda"]
 
 DTYPES = (torch.float32, torch.bfloat16)  # of the network's kernels
+
+
+def address(tensor: torch.Tensor | None) -> int:
+    """Where a tensor's first element lies; 0 for none."""
+    return 0 if tensor is None else tensor.data_ptr()
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-__all__ = ["EPS", "check_parameters"]
+__all__ = ["EPS", "check_like", "check_parameters"]
 
 EPS = 1e-6  # of LayerNorm
 
@@ -21,6 +21,15 @@ def check_parameters(name: str, like: Tensor, parameters: Iterable[tuple[str, Te
     for parameter, value, shape in parameters:
         if value.dtype != like.dtype:
             raise TypeError(f"{parameter}: expected {like.dtype} as {name}, found {value.dtype}")
-        if value.shape != shape or value.device != like.device:
-            expected = f"{shape} on {like.device}"
-            raise ValueError(f"{parameter}: expected {expected}, found {tuple(value.shape)} on {value.device}")
+        check_like(parameter, value, shape, like)
+
+
+def check_like(name: str, value: Tensor, shape: tuple[int, ...], like: Tensor) -> None:
+    """A tensor has this shape, and the device of ``like``.
+
+    Raises:
+        ValueError: another shape or device.
+    """
+    if value.shape != shape or value.device != like.device:
+        expected = f"{shape} on {like.device}"
+        raise ValueError(f"{name}: expected {expected}, found {tuple(value.shape)} on {value.device}")

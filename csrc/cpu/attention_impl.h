@@ -35,7 +35,7 @@ void attention(const Attention& a, Scratch& scratch) {
   const int64_t padded = round_up(a.n, kWidth);
   auto keys = take_panels<Operand>(scratch, a.d, a.n);
   auto values = take_panels<Operand>(scratch, a.n, a.d);
-  auto* room = take<Operand>(scratch, operand_room<Operand>(kRows, a.d));
+  const auto room = take_room<Operand, T>(scratch, kRows, a.d);
   auto* scores = take<float>(scratch, kRows * padded);
   auto* weights = take<Operand>(scratch, kRows * padded);
   float scaled[kRows];

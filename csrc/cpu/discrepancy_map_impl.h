@@ -136,7 +136,7 @@ void discrepancy_map(const DiscrepancyMap& a, Scratch& scratch) {
   for (int64_t i = 0; i < 2 * a.batch; ++i) {
     const HiddenStates& from = a.states[i % 2];
     states[i] = operands(static_cast<const T*>(from.data) + i / 2 * from.frame_stride, from.token_stride, tokens, a.c,
-                         take<Operand>(scratch, operand_room<Operand>(tokens, a.c)));
+                         take_room<Operand, T>(scratch, tokens, a.c));
   }
   auto* const sums = take<double>(scratch, a.batch * 3 * kWidth);
   for (int64_t i = 0; i < a.batch * 3 * kWidth; ++i) sums[i] = 0;

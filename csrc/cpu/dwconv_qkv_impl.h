@@ -2,7 +2,7 @@
 // tokens at a time, the three convolutions and their projections.
 #pragma once
 
-#include "rows.h"
+#include "layer.h"
 
 namespace aedmae {
 namespace AEDMAE_ISA {
@@ -19,9 +19,9 @@ struct Image {
 
 // The convolutions of tokens [first, first + count) in kWidth channels from `channel` on; result w of token i goes to
 // out + (w * block + i) * stride. Kernels are [27, stride], biases [3, stride].
-template <class Operand>
+template <class To>
 void convolve(const Image& image, const float* kernels, const float* biases, int64_t channel, int64_t first,
-              int64_t count, Operand* out, int64_t block, int64_t out_stride) {
+              int64_t count, To* out, int64_t block, int64_t out_stride) {
   Float kernel[27], bias[3];
 #pragma GCC unroll 27
   for (int i = 0; i < 27; ++i) kernel[i] = load(kernels + i * out_stride + channel);
@@ -46,26 +46,26 @@ void convolve(const Image& image, const float* kernels, const float* biases, int
   }
 }
 
-template <class T>
+template <class T, class Operand>
 void dwconv_qkv(const DwconvQkv& a, Scratch& scratch) {
-  using Operand = typename OperandOf<T>::type;
   constexpr int64_t kBlock = 8 * kRows;
   const int64_t n = 1 + a.height * a.width, c_padded = round_up(a.c, kWidth);
   const Norm norm = take_norm<T>(scratch, a.norm_weight, a.norm_bias, a.c);
   const float* kernels = widened<T>(scratch, a.conv_weight, a.c, 27);
   const float* conv_biases = widened<T>(scratch, a.conv_bias, a.c, 3);
-  const float* proj_biases = widened<T>(scratch, a.proj_bias, a.c, 3);
-  Panels<Operand> proj[3];
-  for (int w = 0; w < 3; ++w) {
-    proj[w] = take_panels<Operand>(scratch, a.c, a.c);
-    pack_transposed(proj[w], static_cast<const T*>(a.proj_weight) + w * a.c * a.c, a.c, a.c);
-  }
+  using Weight = std::conditional_t<std::is_same_v<Operand, Level>, int8_t, T>;
+  Layer<Operand> proj[3];
+  for (int64_t w = 0; w < 3; ++w)
+    proj[w] = take_layer<Operand, T>(scratch, static_cast<const Weight*>(a.proj_weight) + w * a.c * a.c,
+                                     static_cast<const T*>(a.proj_bias) + w * a.c,
+                                     a.proj_scale ? a.proj_scale + w * a.c : nullptr, a.c, a.c);
 
   // A stride that is no power of two keeps the nine pixels of a convolution in different sets of the cache.
   const int64_t stride = c_padded + kWidth, size = (a.height + 2) * (a.width + 2) * stride;
   const Image image{take<float>(scratch, size), a.width, stride};
   std::memset(image.data, 0, size * sizeof(float));
-  auto* y = take<Operand>(scratch, 3 * kBlock * c_padded);
+  auto* y = take<Staged<Operand>>(scratch, 3 * kBlock * c_padded);
+  const auto room = take_room<Operand, Staged<Operand>>(scratch, kBlock, c_padded);
   auto* cls = take<float>(scratch, c_padded);
 
   for (int64_t b = 0; b < a.batch; ++b) {
@@ -82,8 +82,9 @@ void dwconv_qkv(const DwconvQkv& a, Scratch& scratch) {
       }
       for (int w = 0; w < 3; ++w) {
         T* out = static_cast<T*>(a.out) + ((w * a.batch + b) * n + row) * a.c;
-        multiply(y + w * kBlock * c_padded, c_padded, rows, proj[w], [&](int64_t i, int64_t column, Float value) {
-          store(out + i * a.c + column, value + load(proj_biases + w * c_padded + column), a.c - column);
+        const auto projected = operands(y + w * kBlock * c_padded, c_padded, rows, c_padded, room);
+        apply(projected, rows, proj[w], [&](int64_t i, int64_t column, Float value) {
+          store(out + i * a.c + column, value, a.c - column);
         });
       }
     }

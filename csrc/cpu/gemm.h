@@ -4,11 +4,13 @@
 //
 // Weights are packed anew in every call, so that callers keep them as they are; the frames of a call share the packing.
 //
-// An operand is float, or bfloat16 where the instruction set multiplies it (vdpbf16ps). Both go by steps of 32 bits
-// along k: one float, or two bfloat16.
+// An operand is float, bfloat16 where the instruction set multiplies it (vdpbf16ps), or a level of a quantized row. They
+// go by steps of 32 bits along k: one float, two bfloat16, two or four levels.
 #pragma once
 
-#include "simd_float.h"
+#include <type_traits>
+
+#include "levels.h"
 
 namespace aedmae {
 namespace AEDMAE_ISA {
@@ -41,6 +43,10 @@ T* take(Scratch& scratch, int64_t count) {
   return static_cast<T*>(scratch.take(count * sizeof(T)));
 }
 
+// What products of an operand add up in.
+template <class Operand>
+using Sum = std::conditional_t<std::is_same_v<Operand, Level>, Int, Float>;
+
 // B [K, N], packed: panels of kPanel columns (the last one of as many vectors as it needs), each [steps][columns].
 // Columns from N on are zeros, as is what the last step has beyond K.
 template <class Operand>
@@ -71,6 +77,13 @@ inline Float steps_at(const T* row, int64_t k, int64_t size) {
       std::memcpy(elements, row + k, (size - k) * sizeof(T));
       std::memcpy(&steps, elements, sizeof steps);
     }
+    return steps;
+  } else if constexpr (std::is_same_v<T, int8_t>) {
+    Operand elements[kWidth * kPerStep<Operand>] = {};
+    const int64_t live = least(size - k, kWidth * kPerStep<Operand>);
+    for (int64_t i = 0; i < live; ++i) elements[i] = row[k + i];
+    Float steps;
+    std::memcpy(&steps, elements, sizeof steps);
     return steps;
   } else {
     return load(row + k, size - k);  // one element a step, widened
@@ -147,30 +160,53 @@ void pack_rows(Panels<Operand>& b, const T* from, int64_t stride, int64_t k) {
   }
 }
 
-// Rows [rows, size] as operands, `stride` elements from row to row and zeros up to the end of the last step: the
-// tensor itself where it fits, else a copy in `room`, which must hold operand_room(rows, size) elements.
+// Rows as operands, `stride` elements from row to row and, but for levels, zeros up to the end of the last step.
 template <class Operand>
 struct Rows {
   const Operand* data;
   int64_t stride;
+  const float* scales;  // of levels, one a row
 };
 
+// Where rows [rows, size] of T become operands; nothing where they are that as they lie.
 template <class Operand>
-int64_t operand_room(int64_t rows, int64_t size) {
-  return rows * round_up(size, kWidth * kPerStep<Operand>);
+struct Room {
+  Operand* data;
+  float* scales;
+};
+
+template <class Operand, class T>
+bool are_operands(int64_t size) {
+  return std::is_same_v<Operand, T> && size % kPerStep<Operand> == 0;
+}
+
+template <class Operand>
+int64_t padded_row(int64_t size) {
+  return round_up(size, kWidth * kPerStep<Operand>);
 }
 
 template <class Operand, class T>
-Rows<Operand> operands(const T* from, int64_t from_stride, int64_t rows, int64_t size, Operand* room) {
-  if constexpr (sizeof(Operand) == sizeof(T))
-    if (size % kPerStep<Operand> == 0) return {from, from_stride};
-  const int64_t stride = operand_room<Operand>(1, size);
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t k = 0; k < size; k += kWidth * kPerStep<Operand>) {
-      const Float steps = steps_at<Operand>(from + i * from_stride, k, size);
-      std::memcpy(room + i * stride + k, &steps, sizeof steps);
+Room<Operand> take_room(Scratch& scratch, int64_t rows, int64_t size) {
+  if (are_operands<Operand, T>(size)) return {};
+  return {take<Operand>(scratch, rows * padded_row<Operand>(size)), take<float>(scratch, rows)};
+}
+
+template <class Operand, class T>
+Rows<Operand> operands(const T* from, int64_t from_stride, int64_t rows, int64_t size, const Room<Operand>& room) {
+  if constexpr (std::is_same_v<Operand, T>)
+    if (are_operands<Operand, T>(size)) return {from, from_stride, nullptr};
+  const int64_t stride = padded_row<Operand>(size);
+  for (int64_t i = 0; i < rows; ++i) {
+    if constexpr (std::is_same_v<Operand, Level>) {
+      room.scales[i] = quantize(from + i * from_stride, size, room.data + i * stride);
+    } else {
+      for (int64_t k = 0; k < size; k += kWidth * kPerStep<Operand>) {
+        const Float steps = steps_at<Operand>(from + i * from_stride, k, size);
+        std::memcpy(room.data + i * stride + k, &steps, sizeof steps);
+      }
     }
-  return {room, stride};
+  }
+  return {room.data, stride, room.scales};
 }
 
 inline Float multiply_add(const float* a, Float b, Float c) { return fma(all(*a), b, c); }
@@ -182,11 +218,11 @@ inline Float multiply_add(const Bf16* a, Float b, Float c) {
 }
 #endif
 
-// c [rows, vecs * kWidth] = a [rows, K] times one panel.
+// c [rows, vecs * kWidth] = a [rows, K] times one panel; sums that are integers as the bits that they have.
 template <int rows, int vecs, class Operand>
 void tile(const Operand* __restrict a, int64_t a_stride, const float* __restrict b, int64_t steps, float* __restrict c,
           int64_t c_stride) {
-  Float sums[rows][vecs] = {};
+  Sum<Operand> sums[rows][vecs] = {};
   for (int64_t s = 0; s < steps; ++s, a += kPerStep<Operand>, b += vecs * kWidth) {
     Float columns[vecs];
 #pragma GCC unroll 8
@@ -199,7 +235,7 @@ void tile(const Operand* __restrict a, int64_t a_stride, const float* __restrict
 #pragma GCC unroll 8
   for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 8
-    for (int j = 0; j < vecs; ++j) store(c + i * c_stride + j * kWidth, sums[i][j]);
+    for (int j = 0; j < vecs; ++j) store(c + i * c_stride + j * kWidth, (Float)sums[i][j]);
 }
 
 template <class Operand>
@@ -232,6 +268,22 @@ Tile<Operand> tile_of(int64_t rows, int vecs) {
     default:
       return tile_of<kRows, Operand>(vecs);
   }
+}
+
+// The int32 sums of each column of quantized weights, times kLift: what levels that are so much too high add up to.
+inline const float* take_lifts(Scratch& scratch, const Panels<Level>& b) {
+  Level lifts[kPerStep<Level>];
+  for (Level& lift : lifts) lift = static_cast<Level>(kLift);
+  float* to = take<float>(scratch, round_up(b.columns, kWidth));
+  for (int64_t column = 0; column < b.columns; column += kPanel) {
+    const int64_t wide = b.vecs(column) * kWidth;
+    for (int64_t j = 0; j < wide; j += kWidth) {
+      Int total{};
+      for (int64_t s = 0; s < b.steps; ++s) total = multiply_add(lifts, load(b.panel(column) + s * wide + j), total);
+      store(to + column + j, (Float)total);
+    }
+  }
+  return to;
 }
 
 // Calls epilogue(row, column, vector) for every kWidth columns of a [rows, K] times B. Lanes from N on hold zeros.

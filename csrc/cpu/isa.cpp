@@ -10,21 +10,25 @@ namespace {
 const std::vector<Kernels>& available() {
   static const std::vector<Kernels> tables = [] {
     std::vector<Kernels> found{{"base", base::frame_prep_rows, base::smooth_max_kernels, base::motion_kernels,
-                                base::network_f32, base::network_bf16}};
+                                base::network_f32, base::network_bf16, base::int8_f32, base::int8_bf16}};
 #if defined(__x86_64__)
     __builtin_cpu_init();
     const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+    const bool has_vnni = has_avx512 && __builtin_cpu_supports("avx512vnni");
     if (has_avx2)
       found.push_back({"avx2", avx2::frame_prep_rows, avx2::smooth_max_kernels, avx2::motion_kernels,
-                       avx2::network_f32, avx2::network_bf16});
+                       avx2::network_f32, avx2::network_bf16, avx2::int8_f32, avx2::int8_bf16});
     if (has_avx512)
       found.push_back({"avx512", avx512::frame_prep_rows, avx512::smooth_max_kernels, avx512::motion_kernels,
-                       avx512::network_f32, avx512::network_bf16});
-    if (has_avx512 && __builtin_cpu_supports("avx512bf16"))
+                       avx512::network_f32, avx512::network_bf16, avx512::int8_f32, avx512::int8_bf16});
+    if (has_vnni)
+      found.push_back({"avx512_vnni", avx512::frame_prep_rows, avx512::smooth_max_kernels, avx512::motion_kernels,
+                       avx512::network_f32, avx512::network_bf16, avx512_vnni::int8_f32, avx512_vnni::int8_bf16});
+    if (has_vnni && __builtin_cpu_supports("avx512bf16"))
       found.push_back({"avx512_bf16", avx512::frame_prep_rows, avx512::smooth_max_kernels, avx512::motion_kernels,
-                       avx512::network_f32, avx512_bf16::network_bf16});
+                       avx512::network_f32, avx512_bf16::network_bf16, avx512_vnni::int8_f32, avx512_bf16::int8_bf16});
 #endif
     return found;
   }();

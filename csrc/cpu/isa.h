@@ -22,6 +22,7 @@ struct Kernels {
   SmoothMaxKernels smooth_max;
   MotionKernels motion;
   NetworkKernels network_f32, network_bf16;
+  Int8Kernels int8_f32, int8_bf16;
 };
 
 const Kernels& kernels();              // those in force: the best this CPU has, or what was forced

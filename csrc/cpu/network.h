@@ -1,7 +1,8 @@
 // The network's operations on the CPU: one call each, one thread, in float32 or bfloat16 (aedmae_fast/ops has the
 // formulas). Accumulators are float32 in both.
 //
-// Tensors are [B, ...] contiguous unless strides are given; strides count elements.
+// Tensors are [B, ...] contiguous unless strides are given; strides count elements. Scales are those of quantized weights
+// (aedmae_fast/ops/quantize.py), which are int8, or else null.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +28,7 @@ struct DwconvQkv {
   const void *norm_weight, *norm_bias;  // [C]
   const void *conv_weight, *conv_bias;  // [3, 3, 3, C]: q, k, v; row; column. [3, C]
   const void *proj_weight, *proj_bias;  // [3, C, C]: q, k, v; out; in. [3, C]
+  const float* proj_scale;              // [3, C]
   void* out;                            // [3, B, 1 + height * width, C]
   int64_t batch, height, width, c;
 };
@@ -34,6 +36,7 @@ struct DwconvQkv {
 struct Linear {
   const void* x;              // [rows, K]
   const void *weight, *bias;  // [N, K], [N]
+  const float* scale;         // [N]
   const void* residual;       // [rows, N], or null
   void* out;                  // [rows, N]
   int64_t rows, k, n;
@@ -44,6 +47,7 @@ struct Mlp {
   const void *norm_weight, *norm_bias;  // [C]
   const void *up_weight, *up_bias;      // [R, C], [R]
   const void *down_weight, *down_bias;  // [C, R], [C]
+  const float *up_scale, *down_scale;   // [R], [C]
   void* out;                            // [B, N, C]
   int64_t batch, n, c, r;
 };
@@ -89,17 +93,31 @@ struct NetworkKernels {
   void (*patch_embed)(const PatchEmbed&, Scratch&);
 };
 
+// Those that take quantized weights, likewise.
+struct Int8Kernels {
+  void (*dwconv_qkv)(const DwconvQkv&, Scratch&);
+  void (*linear)(const Linear&, Scratch&);
+  void (*mlp)(const Mlp&, Scratch&);
+};
+
 namespace base {
 extern const NetworkKernels network_f32, network_bf16;
+extern const Int8Kernels int8_f32, int8_bf16;
 }
 namespace avx2 {
 extern const NetworkKernels network_f32, network_bf16;
+extern const Int8Kernels int8_f32, int8_bf16;
 }
 namespace avx512 {
 extern const NetworkKernels network_f32, network_bf16;
+extern const Int8Kernels int8_f32, int8_bf16;
+}
+namespace avx512_vnni {
+extern const Int8Kernels int8_f32, int8_bf16;  // the rest is as in avx512
 }
 namespace avx512_bf16 {
-extern const NetworkKernels network_bf16;  // for float32 it has nothing that avx512 has not
+extern const NetworkKernels network_bf16;  // for float32 it has nothing that the others have not
+extern const Int8Kernels int8_bf16;
 }
 
 }  // namespace aedmae

@@ -8,5 +8,6 @@
 namespace aedmae {
 namespace avx512_bf16 {
 const NetworkKernels network_bf16 = network_of<Bf16>;
+const Int8Kernels int8_bf16 = int8_of<Bf16>;
 }
 }  // namespace aedmae

@@ -17,12 +17,16 @@ using Strides = std::array<int64_t, 3>;
 const void* from(Address address) { return reinterpret_cast<const void*>(address); }
 void* to(Address address) { return reinterpret_cast<void*>(address); }
 
+const float* scale(Address address) { return static_cast<const float*>(from(address)); }
+
+const NetworkKernels& network(bool bf16) { return bf16 ? kernels().network_bf16 : kernels().network_f32; }
+const Int8Kernels& int8(bool bf16) { return bf16 ? kernels().int8_bf16 : kernels().int8_f32; }
+
 template <class Args>
-void run(bool bf16, void (*NetworkKernels::*kernel)(const Args&, Scratch&), const Args& args) {
-  const Kernels& table = kernels();
+void run(void (*kernel)(const Args&, Scratch&), const Args& args) {
   py::gil_scoped_release no_gil;
   Scratch scratch;
-  ((bf16 ? table.network_bf16 : table.network_f32).*kernel)(args, scratch);
+  kernel(args, scratch);
 }
 
 void bind_attention(bool bf16, std::array<Address, 3> qkv, std::array<Strides, 3> strides, Address out,
@@ -34,34 +38,36 @@ void bind_attention(bool bf16, std::array<Address, 3> qkv, std::array<Strides, 3
     args.k_stride[i] = strides[1][i];
     args.v_stride[i] = strides[2][i];
   }
-  run(bf16, &NetworkKernels::attention, args);
+  run(network(bf16).attention, args);
 }
 
 void bind_dwconv_qkv(bool bf16, Address x, Address norm_weight, Address norm_bias, Address conv_weight,
-                     Address conv_bias, Address proj_weight, Address proj_bias, Address out,
-                     std::array<int64_t, 4> shape) {  // B, height, width, C
-  run(bf16, &NetworkKernels::dwconv_qkv,
+                     Address conv_bias, Address proj_weight, Address proj_bias, Address proj_scale, Address out,
+                     std::array<int64_t, 4> shape) {  // proj_scale 0: none; shape B, height, width, C
+  run(proj_scale ? int8(bf16).dwconv_qkv : network(bf16).dwconv_qkv,
       DwconvQkv{from(x), from(norm_weight), from(norm_bias), from(conv_weight), from(conv_bias), from(proj_weight),
-                from(proj_bias), to(out), shape[0], shape[1], shape[2], shape[3]});
+                from(proj_bias), scale(proj_scale), to(out), shape[0], shape[1], shape[2], shape[3]});
 }
 
-void bind_linear(bool bf16, Address x, Address weight, Address bias, Address residual, Address out,
-                 std::array<int64_t, 3> shape) {  // residual 0: none; shape rows, K, N
-  run(bf16, &NetworkKernels::linear,
-      Linear{from(x), from(weight), from(bias), from(residual), to(out), shape[0], shape[1], shape[2]});
+void bind_linear(bool bf16, Address x, Address weight, Address bias, Address weight_scale, Address residual,
+                 Address out, std::array<int64_t, 3> shape) {  // weight_scale, residual 0: none; shape rows, K, N
+  run(weight_scale ? int8(bf16).linear : network(bf16).linear,
+      Linear{from(x), from(weight), from(bias), scale(weight_scale), from(residual), to(out), shape[0], shape[1],
+             shape[2]});
 }
 
 void bind_mlp(bool bf16, Address x, Address norm_weight, Address norm_bias, Address up_weight, Address up_bias,
-              Address down_weight, Address down_bias, Address out, std::array<int64_t, 4> shape) {  // B, N, C, R
-  run(bf16, &NetworkKernels::mlp,
+              Address down_weight, Address down_bias, Address up_scale, Address down_scale, Address out,
+              std::array<int64_t, 4> shape) {  // scales 0: none; shape B, N, C, R
+  run(up_scale ? int8(bf16).mlp : network(bf16).mlp,
       Mlp{from(x), from(norm_weight), from(norm_bias), from(up_weight), from(up_bias), from(down_weight),
-          from(down_bias), to(out), shape[0], shape[1], shape[2], shape[3]});
+          from(down_bias), scale(up_scale), scale(down_scale), to(out), shape[0], shape[1], shape[2], shape[3]});
 }
 
 void bind_patch_embed(bool bf16, Address frames, Address windows, Address ids_keep, Address weight, Address bias,
                       Address norm_weight, Address norm_bias, Address out,
                       std::array<int64_t, 6> shape) {  // B, height, width, V, C, patch
-  run(bf16, &NetworkKernels::patch_embed,
+  run(network(bf16).patch_embed,
       PatchEmbed{static_cast<const uint8_t*>(from(frames)), static_cast<const int64_t*>(from(windows)),
                  static_cast<const int64_t*>(from(ids_keep)), from(weight), from(bias), from(norm_weight),
                  from(norm_bias), to(out), shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]});

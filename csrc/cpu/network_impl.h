@@ -12,9 +12,12 @@ namespace aedmae {
 namespace AEDMAE_ISA {
 namespace {
 
+template <class T, class Operand = typename OperandOf<T>::type>
+constexpr NetworkKernels network_of{attention<T>,       discrepancy_map<T>, dwconv_qkv<T, Operand>,
+                                    linear<T, Operand>, mlp<T, Operand>,    patch_embed<T>};
+
 template <class T>
-constexpr NetworkKernels network_of{attention<T>, discrepancy_map<T>, dwconv_qkv<T>,
-                                       linear<T>,    mlp<T>,             patch_embed<T>};
+constexpr Int8Kernels int8_of{dwconv_qkv<T, Level>, linear<T, Level>, mlp<T, Level>};
 
 }  // namespace
 }  // namespace AEDMAE_ISA

@@ -1,0 +1,114 @@
+"""Linear layers with weights of 8 bits: what a quantized weight is, and what its product with activations is.
+
+A weight is int8 (-127..127) or float8_e4m3fn (-448..448), with one float32 scale for each output channel:
+
+    weight = scale[..., None] * quantized        scale = max |weight| over the channel / largest
+
+Activations are quantized where they are multiplied, from their value in float32:
+
+    int8            each row (token) by itself: a = round(x * (127 / m)), half to even, m = max |x| over the row. A
+                    row with m < 2^-100 is zeros. Sums are exact, in int32; out = sum * (m / 127 * scale) + bias.
+    float8_e4m3fn   a = x rounded to nearest even, saturating at +-448: being floating point it needs no scale where
+                    values lie well inside its range. Sums are in float32; out = sum * scale + bias.
+
+What follows is in float32, and the result is rounded once to the dtype of the activations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aedmae_fast.ops.parameters import check_like, check_parameters
+
+__all__ = ["between", "check_weight", "linear_layer", "quantize_weight"]
+
+LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}  # magnitude; its keys are what weights are quantized to
+# What each kind of device has kernels for; of others than these (meta) all is taken.
+COMPUTED: dict[str, tuple[torch.dtype, ...]] = {"cpu": (torch.int8,), "cuda": ()}
+TINY = 2.0**-100  # 127 / m is infinite below 2^-121
+
+
+def quantize_weight(weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """A weight in 8 bits.
+
+    Args:
+        weight: floating point [..., N, K]: out, in.
+        dtype: int8 or float8_e4m3fn.
+
+    Returns:
+        The quantized weight, ``dtype`` [..., N, K], and its scale, float32 [..., N]; both 0 where a channel is zeros.
+    """
+    exact, largest = weight.detach().double(), LARGEST[dtype]
+    scale = (exact.abs().amax(-1) / largest).float()
+    levels = (exact / scale.double()[..., None]).nan_to_num(0).clamp(-largest, largest)
+    return (levels.round() if dtype == torch.int8 else levels.float()).to(dtype), scale
+
+
+def linear_layer(x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor | None) -> Tensor:
+    """``x @ weight^T + bias`` in plain PyTorch, of a weight as it is or of a quantized one: the specification.
+
+    Args:
+        x: floating point [..., K].
+        weight: [N, K] in the dtype of ``x``, or quantized.
+        bias: [N] in the dtype of ``x``.
+        scale: float32 [N] of a quantized weight, else None.
+
+    Returns:
+        [..., N] in the dtype of ``x``.
+    """
+    if scale is None:
+        return F.linear(x, weight, bias)
+    rows, row_scale = _quantize_rows(x.float(), weight.dtype)
+    sums = rows.double() @ weight.double().t()  # exact for int8
+    return (sums * (row_scale.double() * scale.double()) + bias.double()).to(x.dtype)
+
+
+def between(x: Tensor, scale: Tensor | None) -> torch.dtype:
+    """What the specification computes in: the dtype of ``x``, but float64 before a quantized product.
+
+    So that no value is rounded to bfloat16 before it is quantized.
+    """
+    return x.dtype if scale is None else torch.float64
+
+
+def _quantize_rows(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:  # float32 [..., K] -> [..., K], [..., 1]
+    if dtype == torch.float8_e4m3fn:
+        return x.clamp(-LARGEST[dtype], LARGEST[dtype]).to(dtype), torch.ones_like(x[..., :1])
+    most = x.abs().amax(-1, keepdim=True)
+    most = torch.where(most < TINY, 0, most)
+    inverse = torch.where(most == 0, 0, LARGEST[dtype] / most)
+    return (x * inverse).round(), most / LARGEST[dtype]
+
+
+def check_weight(name: str, weight: Tensor, scale: Tensor | None, shape: tuple[int, ...], like: Tensor) -> None:
+    """The weight called ``name`` is of ``shape``, and of the dtype of ``like``, which is ``x``, or quantized.
+
+    Args:
+        scale: of a quantized weight; its own name is that of the weight with ``scale`` for ``weight``.
+
+    Raises:
+        TypeError: another dtype, or one that the device does not compute with.
+        ValueError: another shape or device, of weight or scale.
+    """
+    if scale is None:
+        check_parameters("x", like, [(name, weight, shape)])
+        return
+    if weight.dtype not in LARGEST:
+        raise TypeError(f"{name}: expected {_names(LARGEST)}, as it has a scale, found {weight.dtype}")
+    taken = COMPUTED.get(like.device.type, tuple(LARGEST))
+    if weight.dtype not in taken:
+        advice = f"quantize it to {_names(taken)}" if taken else "take one that is not quantized"
+        raise TypeError(f"{name}: {weight.dtype} is not computed on a {like.device.type} device; {advice}")
+    check_like(name, weight, shape, like)
+    scale_name = name.removesuffix("weight") + "scale"
+    if scale.dtype != torch.float32:
+        raise TypeError(f"{scale_name}: expected torch.float32, found {scale.dtype}")
+    check_like(scale_name, scale, shape[:-1], like)
+
+
+def _names(dtypes: Iterable[torch.dtype]) -> str:
+    return " or ".join(map(str, dtypes))

@@ -1,0 +1,54 @@
+// A linear layer inside a kernel, quantized or not: its weight packed, its rows made operands, its product finished.
+#pragma once
+
+#include "rows.h"
+
+namespace aedmae {
+namespace AEDMAE_ISA {
+namespace {
+
+// What a kernel writes rows in that a layer will take: its operands, or floats to be quantized.
+template <class Operand>
+using Staged = std::conditional_t<std::is_same_v<Operand, Level>, float, Operand>;
+
+template <class Operand>
+struct Layer {
+  Panels<Operand> weight;
+  const float *bias, *scale;  // [N], padded; scale of a quantized weight
+  const float* lifts;         // [N]: int32, what levels that are kLift too high add to the sums; null where that is 0
+};
+
+// The layer of a weight [N, K], in int8 for levels, else of T like its bias [N].
+template <class Operand, class T>
+Layer<Operand> take_layer(Scratch& scratch, const void* weight, const void* bias, const float* scale, int64_t k,
+                          int64_t n) {
+  Layer<Operand> layer{take_panels<Operand>(scratch, k, n), widened<T>(scratch, bias, n), nullptr, nullptr};
+  if constexpr (!std::is_same_v<Operand, Level>) {
+    pack_transposed(layer.weight, static_cast<const T*>(weight), k, k);
+  } else {
+    pack_transposed(layer.weight, static_cast<const int8_t*>(weight), k, k);
+    layer.scale = widened<float>(scratch, scale, n);
+    if (kLift) layer.lifts = take_lifts(scratch, layer.weight);
+  }
+  return layer;
+}
+
+// Calls epilogue(row, column, vector) for every kWidth columns of the layer's result, bias included. Lanes from N on
+// hold zeros.
+template <class Operand, class Epilogue>
+inline void apply(const Rows<Operand>& x, int64_t rows, const Layer<Operand>& layer, Epilogue epilogue) {
+  multiply(x.data, x.stride, rows, layer.weight, [&](int64_t i, int64_t column, Float value) {
+    const Float bias = load(layer.bias + column);
+    if constexpr (std::is_same_v<Operand, Level>) {
+      Int sum = (Int)value;
+      if (kLift) sum -= (Int)load(layer.lifts + column);
+      epilogue(i, column, fma(to_float(sum), all(x.scales[i]) * load(layer.scale + column), bias));
+    } else {
+      epilogue(i, column, value + bias);
+    }
+  });
+}
+
+}  // namespace
+}  // namespace AEDMAE_ISA
+}  // namespace aedmae

@@ -1,0 +1,12 @@
+// gcc 12 warns of its own _mm512_undefined_epi32 (bug 105593).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#define AEDMAE_ISA avx512_vnni
+#include "network_impl.h"
+
+namespace aedmae {
+namespace avx512_vnni {
+const Int8Kernels int8_f32 = int8_of<float>, int8_bf16 = int8_of<Bf16>;
+}
+}  // namespace aedmae
