@@ -12,6 +12,7 @@ import torch
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import BACKENDS
 from aedmae_fast.version import __version__
+from aedmae_fast.video.nvdec import why_no_nvdec
 
 __all__ = ["describe"]
 
@@ -34,6 +35,7 @@ def describe() -> dict[str, Any]:
         },
         "cpu": {"machine": f"{platform.machine()}, {torch.get_num_threads()} threads", **_cpu()},
         "cuda": {"kernels": _cuda_kernels(), "torch": torch.version.cuda or "built without CUDA", **_gpus()},
+        "decoders": {"nvdec": f"none: {reason}" if (reason := why_no_nvdec()) else "PyAV, where the driver has NVDEC"},
         "ops": {name: _backends(name) for name in sorted(BACKENDS)},
     }
 

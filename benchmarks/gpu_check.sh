@@ -4,8 +4,9 @@
 #     benchmarks/gpu_check.sh probe|build|tests|sanitizer|ops|fps|formats|scene|ped2|all [RESULTS]
 #
 # Works without a network: wheels are taken from $WHEELS (default: ./wheels) where that folder exists, else what is
-# installed must do; an unpacked DALI from $DALI (a folder for PYTHONPATH). torch itself must be installed. ped2 trains on UCSD Ped2 in the layout "clips"
-# in $PED2 (default: ../shared/data/ped2), three seeds at a time. Not run on a GPU so far.
+# installed must do; an unpacked DALI from $DALI (a folder for PYTHONPATH). torch itself must be installed. fps and formats
+# decode with $DECODER: dali, nvdec or pyav (default: dali where it is installed, else nvdec). ped2 trains on UCSD Ped2 in
+# the layout "clips" in $PED2 (default: ../shared/data/ped2), three seeds at a time. Not run on a GPU so far.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 part=${1:-all}
@@ -41,6 +42,17 @@ pipeline = one(str(next(Path("examples/scene/test").glob("*.mp4"))))
 pipeline.build()
 print("DALI decoded", pipeline.run()[0].shape())
 PY
+  python3 - <<'PY' || echo "PyAV did not decode an H.264 clip with NVDEC"
+import sys
+from pathlib import Path
+from aedmae_fast.video.nvdec import NvdecVideo
+
+video = NvdecVideo(next(Path("examples/scene/test").glob("*.mp4")))
+if video.refused:
+    sys.exit(video.refused)
+chunk = next(iter(video))
+print("PyAV decoded with NVDEC", [tuple(plane.shape) for plane in chunk.planes], chunk.planes[0].device)
+PY
 }
 
 build() {
@@ -62,7 +74,7 @@ sanitizer() {
 }
 
 decoder() {
-  if python3 -c 'import nvidia.dali' 2> /dev/null; then echo dali; else echo pyav; fi
+  if [ -n "${DECODER:-}" ]; then echo "$DECODER"; elif python3 -c 'import nvidia.dali' 2> /dev/null; then echo dali; else echo nvdec; fi
 }
 
 fps() {

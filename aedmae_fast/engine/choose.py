@@ -11,6 +11,7 @@ from aedmae_fast.engine.calibrate import calibrated
 from aedmae_fast.engine.cores import usable_cores
 from aedmae_fast.engine.precision import PRECISIONS
 from aedmae_fast.ops import native
+from aedmae_fast.video.nvdec import why_no_nvdec
 
 
 class Choice(NamedTuple):
@@ -116,9 +117,11 @@ def _choose_int8(device: str) -> Choice:
 
 
 def check_decoder(wish: str, device: str) -> None:
-    """Raise where a decoder does not go with a device."""
-    if wish == "dali" and torch.device(device).type != "cuda":
-        raise ChoiceError(f"decoder: 'dali' decodes on a GPU, but the device is {device}; use auto or pyav")
+    """Raise where a decoder does not go with a device, or cannot be had."""
+    if wish in ("dali", "nvdec") and torch.device(device).type != "cuda":
+        raise ChoiceError(f"decoder: {wish!r} decodes on a GPU, but the device is {device}; use auto or pyav")
+    if wish == "nvdec" and (reason := why_no_nvdec()):
+        raise ChoiceError(f"decoder: 'nvdec' asked for, but {reason}; use auto, pyav or dali")
 
 
 def choose_preset(wish: str | ScoringPreset, config: ModelConfig) -> tuple[ScoringPreset, Choice]:

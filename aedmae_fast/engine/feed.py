@@ -1,7 +1,8 @@
 """Decoding in threads of its own: files in, blocks of model-sized frames out, through a bounded queue.
 
 Every frame is decoded, converted and resized once, in the decoder's thread, so that only small frames wait in the
-queue. The queue's bound is the back-pressure: memory does not depend on a video's length.
+queue. The queue's bound is the back-pressure: memory does not depend on a video's length. What a thread launches on a
+GPU lies on a stream of its own (engine/streams.py).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aedmae_fast.engine.streams import decode_stream, hand_over
 from aedmae_fast.ops import frame_prep
 from aedmae_fast.video import Outcome, Status, Video, VideoError, VideoInfo
 
@@ -47,6 +49,8 @@ class Ended(NamedTuple):
 
 
 Event = Opened | Block | Ended
+Taking = Callable[[], None]  # what the consumer has to do before it may use a block's frames
+CPU = torch.device("cpu")
 
 
 class Feed:
@@ -56,17 +60,21 @@ class Feed:
         sources: functions that open one video each; called in order, in the workers' threads.
         size: model input (height, width).
         workers: decoder threads; each decodes whole files.
-        pinned: leave frames that are on the host in pinned memory, from where a GPU takes them without anyone waiting.
+        device: where the frames will be used. For a GPU, those on the host are left in pinned memory, from where it
+            takes them without anyone waiting; those on the GPU are ready on the stream that is current for whoever
+            iterates.
 
     A trouble with one clip ends that clip with its status, never the feed.
     """
 
-    def __init__(self, sources: Iterable[Source], size: tuple[int, int], workers: int, *, pinned: bool = False) -> None:
+    def __init__(
+        self, sources: Iterable[Source], size: tuple[int, int], workers: int, *, device: torch.device = CPU
+    ) -> None:
         self._sources = enumerate(sources)
-        self._size, self._pinned = size, pinned
+        self._size, self._device = size, device
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._queue: queue.Queue[Event | BaseException | None] = queue.Queue(maxsize=DEPTH * workers)
+        self._queue: queue.Queue[tuple[Event, Taking] | BaseException | None] = queue.Queue(maxsize=DEPTH * workers)
         self._workers = [threading.Thread(target=self._work, name=f"decode-{i}", daemon=True) for i in range(workers)]
 
     def __iter__(self) -> Iterator[Event]:
@@ -75,12 +83,14 @@ class Feed:
         running = len(self._workers)
         try:
             while running:
-                event = self._queue.get()
-                if event is None:
+                item = self._queue.get()
+                if item is None:
                     running -= 1
-                elif isinstance(event, BaseException):
-                    raise event
+                elif isinstance(item, BaseException):
+                    raise item
                 else:
+                    event, take = item
+                    take()
                     yield event
         finally:
             self.close()
@@ -94,12 +104,13 @@ class Feed:
 
     def _work(self) -> None:
         try:
-            while not self._stop.is_set():
-                with self._lock:
-                    index, source = next(self._sources, (-1, None))
-                if source is None:
-                    break
-                self._decode(index, source)
+            with torch.cuda.stream(decode_stream(self._device)):
+                while not self._stop.is_set():
+                    with self._lock:
+                        index, source = next(self._sources, (-1, None))
+                    if source is None:
+                        break
+                    self._decode(index, source)
         except BaseException as error:  # the iterable of sources itself failed: the consumer's error, not a clip's
             self._put(error)
         self._put(None)
@@ -108,18 +119,18 @@ class Feed:
         try:
             video = source()
             try:
-                self._put(Opened(clip, video.info))
+                self._tell(Opened(clip, video.info))
                 for block in self._blocks(clip, video):
-                    if not self._put(block):
+                    if not self._put((block, hand_over(block.frames))):
                         return
                 outcome = video.outcome
             finally:
                 video.close()
-            self._put(Ended(clip, outcome))
+            self._tell(Ended(clip, outcome))
         except VideoError as error:
-            self._put(Ended(clip, Outcome(error.status, error.reason)))
+            self._tell(Ended(clip, Outcome(error.status, error.reason)))
         except Exception as error:  # whatever a hostile file provokes stays that file's trouble
-            self._put(Ended(clip, Outcome(Status.FAILED, f"{type(error).__name__}: {error}")))
+            self._tell(Ended(clip, Outcome(Status.FAILED, f"{type(error).__name__}: {error}")))
 
     def _blocks(self, clip: int, video: Video) -> Iterator[Block]:
         frames: list[Tensor] = []
@@ -133,11 +144,14 @@ class Feed:
         if frames:
             yield Block(clip, self._join(frames), times)
 
-    def _put(self, event: Event | BaseException | None) -> bool:
+    def _tell(self, event: Event) -> None:
+        self._put((event, lambda: None))
+
+    def _put(self, item: tuple[Event, Taking] | BaseException | None) -> bool:
         """Wait for room; False if the feed is being closed meanwhile."""
         while not self._stop.is_set():
             try:
-                self._queue.put(event, timeout=0.1)
+                self._queue.put(item, timeout=0.1)
                 return True
             except queue.Full:
                 continue
@@ -146,6 +160,6 @@ class Feed:
     def _join(self, frames: list[Tensor]) -> Tensor:
         """Concatenate, on a CPU without torch: its copies would start a second team of OpenMP threads."""
         if frames[0].is_cuda:
-            return torch.cat(frames)
+            return frames[0] if len(frames) == 1 else torch.cat(frames)
         joined = torch.from_numpy(np.concatenate([f.numpy() for f in frames]))
-        return joined.pin_memory() if self._pinned else joined
+        return joined.pin_memory() if self._device.type == "cuda" else joined

@@ -14,20 +14,29 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from aedmae_fast.engine.streams import hand_over
+
 __all__ = ["Resident", "Rows"]
 
 
 class Resident:
     """One tensor [R, *shape] on a device, for everyone that scores there. It grows, and moves, in :meth:`lend` alone.
 
+    Args:
+        shape: of a row.
+        stream: on a GPU, the one that reads the rows. They are written there too; :meth:`lend` is to be called there.
+
     Attributes:
         tensor: the rows. Its memory is never freed while somebody holds this very tensor.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, stream: torch.cuda.Stream | None = None
+    ) -> None:
         with torch.inference_mode(False):
             self.tensor = torch.empty((0, *shape), dtype=dtype, device=device)
         self._free: deque[int] = deque()
+        self._stream = stream
         self._lock = threading.Lock()  # nobody writes a row while it is moved
 
     def lend(self, count: int) -> Rows:
@@ -39,7 +48,9 @@ class Resident:
 
     def write(self, first: int, rows: Tensor) -> None:
         """Copy [n, *shape] from any device to the rows from ``first`` on; from the host without waiting, if pinned."""
-        with self._lock:
+        take = hand_over(rows)
+        with self._lock, torch.cuda.stream(self._stream):
+            take()
             self.tensor[first : first + len(rows)].copy_(rows, non_blocking=True)
 
     def take_back(self, rows: Iterable[int]) -> None:

@@ -8,9 +8,9 @@ number of cores. On a GPU the micro-batch is of one fixed size, since a library'
 for another: one graph (engine/graph.py), whose inputs are indices.
 
 Frames and maps lie in memory that stays where it is (engine/resident.py): a step reads its frames there and leaves its
-maps there, and the filter in time reads those of a whole batch in one launch. On a GPU all of it is launched on one
-stream, so that it runs in the order in which it was submitted; what comes back of a batch is a few numbers a frame, in
-one copy that nobody waits for but who asks for them.
+maps there, and the filter in time reads those of a whole batch in one launch. On a GPU all of it is launched on the
+runner's own stream, so that it runs in the order in which it was submitted, and beside what the decoders do; what comes
+back of a batch is a few numbers a frame, in one copy that nobody waits for but who asks for them.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from aedmae_fast.engine.graph import Capture, CudaCapture, GraphRunner
 from aedmae_fast.engine.precision import dtypes_of
 from aedmae_fast.engine.resident import Resident, Rows
 from aedmae_fast.engine.ring import Window
+from aedmae_fast.engine.streams import compute_stream
 from aedmae_fast.model.inference import InferenceModel
 from aedmae_fast.model.masks import mask_bank
 from aedmae_fast.model.network import AedMae
@@ -73,7 +74,7 @@ class Computed(NamedTuple):
 
     terms: list[FrameTerms]  # of each window of frames
     maxima: list[Maximum]  # of the mean over each window of maps
-    means: Tensor | None  # these means, float32 [len(due), H, W] on the device, where they were asked for
+    means: Tensor | None  # these means, float32 [len(due), H, W] on the device, where asked for; of the runner's stream
 
 
 class Runner:
@@ -85,6 +86,9 @@ class Runner:
             linear layers, on a CPU.
         threads: on a CPU, those that compute, each its own frames. Sets torch to one thread an operation.
         capture: makes the recorder of graphs for a device; by default CUDA's on a GPU, and none on a CPU.
+
+    Attributes:
+        stream: on a GPU, the one that all of it runs on.
     """
 
     def __init__(
@@ -98,11 +102,13 @@ class Runner:
     ) -> None:
         self.device = torch.device(device)
         c = model.config
-        self._model = InferenceModel(model, self.device, *dtypes_of(precision))
+        self.stream = compute_stream(self.device)
         self._preset = preset
-        self._masks = mask_bank(c).to(self.device)  # [K, L]
-        self._frames = Resident((c.height, c.width, CHANNELS), torch.uint8, self.device)
-        self._maps = Resident((c.height, c.width), torch.float32, self.device)
+        with torch.cuda.stream(self.stream):
+            self._model = InferenceModel(model, self.device, *dtypes_of(precision))
+            self._masks = mask_bank(c).to(self.device)  # [K, L]
+            self._frames = Resident((c.height, c.width, CHANNELS), torch.uint8, self.device, self.stream)
+            self._maps = Resident((c.height, c.width), torch.float32, self.device, self.stream)
         self._size, self._threads = MICRO_BATCH[self.device.type], threads
         self._lock = threading.Lock()  # nothing is submitted while rows move
         self._running: list[Future[Tensor]] = []
@@ -115,7 +121,7 @@ class Runner:
 
     def session(self, frames: int, maps: int) -> Session:
         """Room for so many frames and maps at a time; close it to give it back."""
-        with self._lock:
+        with self._lock, torch.cuda.stream(self.stream):
             self._wait()
             self._take_abandoned()
             before = self._frames.tensor, self._maps.tensor
@@ -142,7 +148,7 @@ class Runner:
         if self._capture is None:
             size = min(size, -(-count // self._threads)) or 1  # of few windows, every thread has its share
         parts = [self._indices(batch, slice(start, start + size)) for start in range(0, count, size)]
-        with self._lock:
+        with self._lock, torch.cuda.stream(self.stream):
             if self._capture is None:
                 started = [self._pool.submit(self._step_alone, part) for part in parts]
                 self._running = [f for f in self._running if not f.done()] + started
@@ -152,7 +158,7 @@ class Runner:
             columns = [_to_host(self._graph(*part)[0]) for part in parts]
             values, pixels, maps = self._in_time(batch.due, means)
             values, pixels = _to_host(values), _to_host(pixels)
-            arrived = _mark(self.device)
+            arrived = self._mark()
 
         def finish() -> Computed:
             arrived()
@@ -243,8 +249,12 @@ class Runner:
 
     def _wait(self) -> None:
         wait(self._running)
-        if self.device.type == "cuda":
-            torch.cuda.current_stream(self.device).synchronize()
+        if self.stream is not None:
+            self.stream.synchronize()
+
+    def _mark(self) -> Callable[[], None]:
+        """Waits until everything that is on the runner's stream by now is done."""
+        return (lambda: None) if self.stream is None else self.stream.record_event().synchronize
 
 
 class Session:
@@ -275,12 +285,3 @@ class Session:
 def _to_host(x: Tensor) -> Tensor:
     """A copy on the host; from a GPU it arrives when the stream has come so far."""
     return torch.empty(x.shape, dtype=x.dtype, pin_memory=x.is_cuda).copy_(x, non_blocking=True)
-
-
-def _mark(device: torch.device) -> Callable[[], None]:
-    """Waits until everything that is on the device's current stream by now is done."""
-    if device.type == "cpu":
-        return lambda: None
-    event = torch.cuda.Event()
-    event.record(torch.cuda.current_stream(device))
-    return event.synchronize

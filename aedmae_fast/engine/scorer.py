@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.ring import REACH, Window
 from aedmae_fast.engine.runner import Batch, Computed, Runner
 from aedmae_fast.engine.stream import FrameStream
+from aedmae_fast.engine.streams import on_stream
 from aedmae_fast.model.checkpoint import load_model
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.ops import native
@@ -47,7 +48,7 @@ class Scorer:
             to one thread an operation for the whole process. Where this and ``batch_size`` are ``auto``, what is
             fastest is measured, once on a machine (engine/calibrate.py).
         workers: decoder threads, or ``auto``.
-        decoder: ``auto``, ``pyav``, ``images``, ``dali`` (GPU).
+        decoder: ``auto``, ``pyav``, ``images``, ``dali`` (GPU), ``nvdec`` (GPU).
         stride: score every N-th frame, on its true neighbours; the frames between are interpolated.
         smoothing: False leaves out what follows the raw score (the temporal Gaussian, the stretch to [0, 1]).
 
@@ -183,6 +184,16 @@ class Scorer:
         on_scored: OnScored | None = None,
         on_map: OnMap | None = None,
     ) -> Iterator[tuple[int, ClipState]]:
+        """The loop on the runner's stream: there it takes what the decoders made, and ``on_map`` what is computed."""
+        return on_stream(self.runner.stream, self._loop(sources, on_opened, on_scored, on_map))
+
+    def _loop(
+        self,
+        sources: Iterable[Source],
+        on_opened: OnOpened | None,
+        on_scored: OnScored | None,
+        on_map: OnMap | None,
+    ) -> Generator[tuple[int, ClipState], None, None]:
         clips: dict[int, ClipState] = {}
         pending: deque[tuple[int, Window]] = deque()  # ready to be computed
         in_flight: deque[tuple[Windows, Windows, Callable[[], Computed]]] = deque()  # windows of frames, and of maps
@@ -265,7 +276,7 @@ class Scorer:
 
     def _feed(self, sources: Iterable[Source], workers: int) -> Feed:
         size = self.config.height, self.config.width
-        return Feed(sources, size, workers, pinned=self.runner.device.type == "cuda")
+        return Feed(sources, size, workers, device=self.runner.device)
 
     def _room(self) -> tuple[int, int]:
         """Frames and maps that the loop has in use at most.

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 Matrix = Literal["bt601", "bt709", "bt2020"]
-Decoder = Literal["auto", "pyav", "images", "dali"]
+Decoder = Literal["auto", "pyav", "images", "dali", "nvdec"]
 
 
 class Status(str, Enum):
@@ -105,14 +105,14 @@ def open_video(path: str | Path, decoder: Decoder = "auto", device: str = "cuda"
 
     Args:
         path: A video file, or a folder whose images are the frames in natural order.
-        decoder: ``auto`` takes ``images`` for a folder and ``pyav`` for a file. ``dali`` decodes on a GPU, and leaves
-            files that it is not good at to ``pyav``.
-        device: Where ``dali`` decodes to; the others hand over planes on the host.
+        decoder: ``auto`` takes ``images`` for a folder and ``pyav`` for a file. ``dali`` and ``nvdec`` (PyAV) decode on
+            a GPU, and leave files that they are not good at to ``pyav``.
+        device: Where ``dali`` and ``nvdec`` decode to; the others hand over planes on the host.
 
     Raises:
         ImportError: ``dali`` is asked for and not installed.
         VideoError: Nothing can be decoded from ``path`` (missing, not a video, no video stream, unknown codec).
-        ValueError: ``decoder`` does not fit ``path``.
+        ValueError: ``decoder`` does not fit ``path``, or there is no GPU for it.
     """
     from aedmae_fast.video import images, pyav  # not above: they import this module, and DALI is large and optional
 
@@ -126,6 +126,10 @@ def open_video(path: str | Path, decoder: Decoder = "auto", device: str = "cuda"
         from aedmae_fast.video import dali
 
         return dali.open_file(path, device)
+    if decoder == "nvdec":
+        from aedmae_fast.video import nvdec
+
+        return nvdec.open_file(path, device)
     return images.ImageFolder(path) if decoder == "images" else pyav.PyavVideo(path)
 
 

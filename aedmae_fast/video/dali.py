@@ -53,7 +53,7 @@ def open_file(path: Path, device: str = "cuda") -> Video:
 class DaliVideo:
     """One surveyed file as a :class:`aedmae_fast.video.Video`, in chunks of up to 64 frames.
 
-    Planes are views of DALI's buffers, ready on the stream that was current when the chunk was asked for; read-only.
+    Planes are views of DALI's buffers, ready on the stream that is current where the chunk is asked for; read-only.
 
     Attributes:
         note: Why PyAV read on, and from which frame, as printed to stderr; empty where it did not have to.

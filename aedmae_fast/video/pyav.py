@@ -1,8 +1,8 @@
 """Video files through PyAV (FFmpeg), one thread a file: the CPU decoder, and the yardstick for every other one.
 
 Packets are decoded one at a time, so that a bad one costs its own frames and not the rest of the file. Frames are
-numbered in output order, and their planes are handed over as they lie in FFmpeg's buffers. This is the only module
-that imports ``av``.
+numbered in output order, and their planes are handed over as they lie in FFmpeg's buffers. With nvdec.py, which leaves
+them on a GPU, this is the only module that imports ``av``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 import torch
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
@@ -72,9 +73,9 @@ class PyavVideo:
         VideoError: ``path`` cannot be read, is not a video, or has no video stream with a known codec.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, hwaccel: HWAccel | None = None) -> None:
         self._path = Path(path)
-        self._container = _open_container(self._path)
+        self._container = _open_container(self._path, hwaccel)
         self._started = self._closed = False
         self._outcome: Outcome | None = None
         self._met = Met()
@@ -171,11 +172,17 @@ class PyavVideo:
         return Clock(None if made_up or unit is None else float(unit), self._fps)
 
     def _chunk(self, frame: VideoFrame, index: int, time: float) -> Chunk:
+        planes = self._turn.apply(self._planes(frame))
+        if planes[0].dim() == 4:
+            return Chunk(index, (time,), planes)
+        return Chunk(index, (time,), planes, _MATRICES.get(frame.colorspace, "bt601"), _is_full_range(frame))
+
+    def _planes(self, frame: VideoFrame) -> tuple[Tensor, ...]:
+        """A frame's planes as they are stored: those of a :class:`Chunk` of one frame."""
         # A negative line size (rows stored bottom-up) is rare and PyAV < 18 shows wrong memory for it: swscale's work.
         if frame.format.name not in _NATIVE or any(plane.line_size < 0 for plane in frame.planes):
-            return Chunk(index, (time,), self._turn.apply((self._bgr(frame),)))
-        planes = self._turn.apply(tuple(_planes(frame)))
-        return Chunk(index, (time,), planes, _MATRICES.get(frame.colorspace, "bt601"), _is_full_range(frame))
+            return (self._bgr(frame),)
+        return tuple(_planes(frame))
 
     def _bgr(self, frame: VideoFrame) -> Tensor:
         """A frame in any other format as BGR, uint8 [1, H, W, 3], through swscale."""
@@ -352,7 +359,7 @@ def _is_full_range(frame: VideoFrame) -> bool:
     return frame.color_range == _JPEG_RANGE or name.startswith("yuvj") or untagged_grey
 
 
-def _open_container(path: Path) -> InputContainer:
+def _open_container(path: Path, hwaccel: HWAccel | None = None) -> InputContainer:
     """Open ``path``, or raise VideoError with the first thing that stands in the way."""
     try:
         found = path.stat()
@@ -367,7 +374,7 @@ def _open_container(path: Path) -> InputContainer:
         raise VideoError(path, Status.UNREADABLE, "is empty (0 bytes)")
     try:
         # "file:", or FFmpeg would take a colon in the name for the end of a protocol's name.
-        return av.open(f"file:{os.fspath(path)}", metadata_errors="replace")
+        return av.open(f"file:{os.fspath(path)}", metadata_errors="replace", hwaccel=hwaccel)
     except av.FFmpegError as error:
         hint = " (an MP4 or MOV without its index: cut off, or never finished)" if head[4:8] == b"ftyp" else ""
         raise VideoError(path, Status.UNREADABLE, f"not a video: {error.strerror}{hint}") from error

@@ -11,9 +11,10 @@ from typing import Literal
 from aedmae_fast.video import Matrix, VideoInfo
 from aedmae_fast.video.verdict import Met, Promise
 
-__all__ = ["Survey", "why_not_dali"]
+__all__ = ["NVDEC_CODECS", "Survey", "why_not_dali"]
 
-_CODECS = {"cuda": {"av1", "h264", "hevc", "vp9"}, "cpu": {"mjpeg", "vp8", "vp9"}}
+NVDEC_CODECS = {"av1", "h264", "hevc", "vp9"}  # those of NVDEC whose every bit is specified: the planes of any decoder
+_CODECS = {"cuda": NVDEC_CODECS, "cpu": {"mjpeg", "vp8", "vp9"}}
 _PIXEL_FORMATS = {"nv12", "yuv420p", "yuvj420p"}
 
 

@@ -17,12 +17,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from aedmae_fast.ops.triton.launch import PRECISION, launch, power_of_2
+from aedmae_fast.ops.triton.launch import PRECISION, Table, launch, power_of_2
 
 __all__ = ["attention"]
 
 LOG2_E = 1.4426950408889634
-BLOCK_QUERIES = 64
+LAUNCH: Table = {
+    torch.bfloat16: {"BLOCK_M": 64, "BLOCK_N": 64, "num_warps": 4, "num_stages": 2},
+    torch.float32: {"BLOCK_M": 64, "BLOCK_N": 32, "num_warps": 4, "num_stages": 2},
+}
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
@@ -32,9 +35,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     if scale <= 0:  # the kernel takes the maximum before it scales
         q, scale = (-q, -scale) if scale < 0 else (torch.zeros_like(q), 1.0)
     q, k, v = (x if x.stride(3) == 1 else x.contiguous() for x in (q, k, v))
-    small = q.dtype.itemsize == 2
-    block_n = 64 if small else 32
-    tiles = triton.cdiv(n, BLOCK_QUERIES)
+    parameters = LAUNCH[q.dtype]
+    tiles, tail = triton.cdiv(n, parameters["BLOCK_M"]), n % parameters["BLOCK_N"]
     launch(
         _kernel,
         tiles * heads * b,
@@ -44,12 +46,9 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         D=d,
         HEADS=heads,
         TILES=tiles,
-        BLOCK_M=BLOCK_QUERIES,
-        BLOCK_N=block_n,
-        TAIL=power_of_2(n % block_n) if n % block_n else 0,
+        TAIL=power_of_2(tail) if tail else 0,
         BLOCK_D=power_of_2(d),
-        num_warps=4,
-        num_stages=2,
+        **parameters,
     )
     return out
 

@@ -16,9 +16,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from aedmae_fast.ops.triton.launch import PRECISION, launch, power_of_2
+from aedmae_fast.ops.triton.launch import PRECISION, Table, launch, power_of_2
 
 __all__ = ["discrepancy_map"]
+
+LAUNCH: Table = {
+    torch.bfloat16: {"BLOCK_M": 64, "BLOCK_V": 32, "num_warps": 4, "num_stages": 2},
+    torch.float32: {"BLOCK_M": 32, "BLOCK_V": 16, "num_warps": 4, "num_stages": 1},
+}
 
 
 def discrepancy_map(
@@ -39,9 +44,8 @@ def discrepancy_map(
     frames = frames.contiguous()
     b, h, w, _ = frames.shape
     _, tokens, c = teacher.shape
-    small = teacher.dtype.itemsize == 2
-    block_m = 64 if small else 32
-    tiles = triton.cdiv(tokens, block_m)
+    parameters = LAUNCH[teacher.dtype]
+    tiles = triton.cdiv(tokens, parameters["BLOCK_M"])
     maps = teacher.new_empty((b, h, w), dtype=torch.float32)
     sums = teacher.new_empty((b, tiles, 3), dtype=torch.float32)
     means = teacher.new_empty((b, 3), dtype=torch.float32)
@@ -56,11 +60,8 @@ def discrepancy_map(
         COLUMNS=w // patch,
         TILES=tiles,
         L1=error == "L1",
-        BLOCK_M=block_m,
         BLOCK_C=power_of_2(c),
-        BLOCK_V=32 if small else 16,
-        num_warps=4,
-        num_stages=2 if small else 1,
+        **parameters,
     )
     launch(_mean_kernel, b, sums, means, TILES=tiles, PIXELS=h * w, BLOCK=power_of_2(tiles, 1), num_warps=1)
     return maps, means

@@ -19,10 +19,15 @@ import triton.language as tl
 from torch import Tensor
 
 from aedmae_fast.ops.parameters import EPS
-from aedmae_fast.ops.triton.launch import PRECISION, launch, power_of_2
+from aedmae_fast.ops.triton.launch import PRECISION, Table, launch, power_of_2
 from aedmae_fast.ops.triton.norm import row_statistics
 
 __all__ = ["dwconv_qkv"]
+
+LAUNCH: Table = {  # BLOCK_N at most
+    torch.bfloat16: {"BLOCK_M": 64, "BLOCK_N": 128, "BLOCK_K": 32, "num_warps": 8, "num_stages": 2},
+    torch.float32: {"BLOCK_M": 32, "BLOCK_N": 128, "BLOCK_K": 16, "num_warps": 8, "num_stages": 1},
+}
 
 
 def dwconv_qkv(
@@ -52,23 +57,18 @@ def dwconv_qkv(
         BLOCK_C=power_of_2(c),
         num_warps=4,
     )
-    small = x.dtype.itemsize == 2
-    block_m, block_n = 64 if small else 32, min(power_of_2(c), 128)
-    tiles = triton.cdiv(c, block_n)
+    parameters = {**LAUNCH[x.dtype], "BLOCK_N": min(power_of_2(c), LAUNCH[x.dtype]["BLOCK_N"])}
+    tiles = triton.cdiv(c, parameters["BLOCK_N"])
     launch(
         _kernel,
-        triton.cdiv(b * n, block_m) * tiles,
+        triton.cdiv(b * n, parameters["BLOCK_M"]) * tiles,
         *(x, statistics, *weights, out, b * n),
         N=n,
         C=c,
         HEIGHT=height,
         WIDTH=width,
         TILES=tiles,
-        BLOCK_M=block_m,
-        BLOCK_N=block_n,
-        BLOCK_K=32 if small else 16,
-        num_warps=8,
-        num_stages=2 if small else 1,
+        **parameters,
     )
     return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,7 +10,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-__all__ = ["PRECISION", "launch", "power_of_2"]
+__all__ = ["PRECISION", "Table", "launch", "power_of_2"]
+
+# What an op is launched with, by the dtype of the weights that it multiplies: extents of its tiles, warps of a program,
+# stages of its pipeline. Each op's file has one, LAUNCH; benchmarks/tune.py tries others beside it.
+Table = dict[torch.dtype, Mapping[str, int]]
 
 # Of products of float32: three products of TF32 parts on tensor cores, right to about 21 bits. Exact ones ("ieee") know
 # no tensor cores, and tiles of these sizes then spill thousands of registers.

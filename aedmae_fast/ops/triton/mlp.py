@@ -9,15 +9,21 @@ Rows are those of the whole batch, so that no tile but the last is padded.
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from aedmae_fast.ops.parameters import EPS
-from aedmae_fast.ops.triton.launch import PRECISION, launch, power_of_2
+from aedmae_fast.ops.triton.launch import PRECISION, Table, launch, power_of_2
 from aedmae_fast.ops.triton.norm import row_statistics
 
 __all__ = ["mlp"]
+
+LAUNCH: Table = {
+    torch.bfloat16: {"BLOCK_M": 64, "BLOCK_R": 32, "num_warps": 8, "num_stages": 2},
+    torch.float32: {"BLOCK_M": 32, "BLOCK_R": 32, "num_warps": 8, "num_stages": 1},
+}
 
 
 def mlp(
@@ -34,21 +40,17 @@ def mlp(
     weights = [w.contiguous() for w in (norm_weight, norm_bias, up_weight, up_bias, down_weight, down_bias)]
     out = x.new_empty(x.shape)
     b, n, c = x.shape
-    small = x.dtype.itemsize == 2
-    block_m = 64 if small else 32
+    parameters = LAUNCH[x.dtype]
     launch(
         _kernel,
-        triton.cdiv(b * n, block_m),
+        triton.cdiv(b * n, parameters["BLOCK_M"]),
         *(x, *weights, out, b * n),
         N=n,
         C=c,
         R=len(up_bias),
         EPS=EPS,
-        BLOCK_M=block_m,
         BLOCK_C=power_of_2(c),
-        BLOCK_R=32,
-        num_warps=8,
-        num_stages=2 if small else 1,
+        **parameters,
     )
     return out
 

@@ -9,15 +9,23 @@ A row of a patch is 3 d contiguous bytes; a step takes a power of two of the 3 d
 
 from __future__ import annotations
 
+import math
+
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from aedmae_fast.ops.parameters import EPS
-from aedmae_fast.ops.triton.launch import PRECISION, launch, power_of_2
+from aedmae_fast.ops.triton.launch import PRECISION, Table, launch, power_of_2
 from aedmae_fast.ops.triton.norm import row_statistics
 
 __all__ = ["patch_embed"]
+
+LAUNCH: Table = {  # BLOCK_K at most
+    torch.bfloat16: {"BLOCK_M": 64, "BLOCK_K": 64, "num_warps": 8, "num_stages": 2},
+    torch.float32: {"BLOCK_M": 64, "BLOCK_K": 32, "num_warps": 8, "num_stages": 2},
+}
 
 
 def patch_embed(
@@ -38,12 +46,11 @@ def patch_embed(
     b, visible = ids_keep.shape
     c = len(weight)
     out = weight.new_empty((b, visible, c))
-    small = weight.dtype.itemsize == 2
-    block_m = 64
-    steps = (64, 32, 16) if small else (32, 16)
+    most = LAUNCH[weight.dtype]
+    step = max(16, math.gcd(3 * patch * patch, most["BLOCK_K"]))  # of a patch in one frame: none is padded
     launch(
         _kernel,
-        triton.cdiv(b * visible, block_m),
+        triton.cdiv(b * visible, most["BLOCK_M"]),
         *(frames, windows, ids_keep, weight, bias, norm_weight, norm_bias, out, b * visible),
         V=visible,
         D=patch,
@@ -51,11 +58,8 @@ def patch_embed(
         FRAME=h * w * 3,
         C=c,
         EPS=EPS,
-        BLOCK_M=block_m,
         BLOCK_C=power_of_2(c),
-        BLOCK_K=next((step for step in steps if 3 * patch * patch % step == 0), 16),
-        num_warps=8,
-        num_stages=2,
+        **{**most, "BLOCK_K": step},
     )
     return out
 

@@ -1,0 +1,75 @@
+"""CUDA streams: one for each decoder and one for the compute, so that neither stands in the other's queue.
+
+A tensor goes from the stream that made it to the one that takes it with an event between them: the taking stream waits,
+the host never does. None of them is the default stream: on that, FFmpeg puts what NVDEC does (video/nvdec.py). On a CPU
+a stream is None, and everything here does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+__all__ = ["compute_stream", "decode_stream", "hand_over", "on_stream"]
+
+T = TypeVar("T")
+
+
+def compute_stream(device: torch.device) -> torch.cuda.Stream | None:
+    """A stream for everything that one runner launches."""
+    return torch.cuda.Stream(device) if device.type == "cuda" else None
+
+
+def decode_stream(device: torch.device) -> torch.cuda.Stream | None:
+    """A stream for one decoder.
+
+    Of high priority: its few small kernels run ahead of a batch, which takes every multiprocessor. It also keeps the
+    decoders out of PyTorch's other pool of 32 streams, which it deals out over and over: one of those may be capturing.
+    """
+    return torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
+
+
+def hand_over(x: Tensor) -> Callable[[], None]:
+    """Mark the point on this thread's current stream where ``x`` is made.
+
+    Returns:
+        To be called where ``x`` is taken: that thread's current stream waits for the mark. On the host, ``x`` is made
+        already, and nothing is to be waited for.
+    """
+    if not x.is_cuda:
+        return _nothing
+    maker, made = torch.cuda.current_stream(x.device), torch.cuda.Event()
+    made.record(maker)
+
+    def take() -> None:
+        taker = torch.cuda.current_stream(x.device)
+        if taker == maker:
+            return
+        taker.wait_event(made)
+        # The allocator gives x's memory back to the stream it came from as soon as nobody holds x, and the maker would
+        # write the next frames there while the taker has yet to read these. Told so, it waits for the taker first.
+        x.record_stream(taker)
+
+    return take
+
+
+def on_stream(stream: torch.cuda.Stream | None, steps: Generator[T, None, None]) -> Generator[T, None, None]:
+    """The same values: each is made with ``stream`` current, and the caller has it with its own stream current."""
+    try:
+        while True:
+            with torch.cuda.stream(stream):
+                try:
+                    value = next(steps)
+                except StopIteration:
+                    return
+            yield value
+    finally:
+        with torch.cuda.stream(stream):
+            steps.close()
+
+
+def _nothing() -> None:
+    pass
