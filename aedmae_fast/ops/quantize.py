@@ -28,7 +28,7 @@ __all__ = ["between", "check_weight", "linear_layer", "quantize_weight"]
 
 LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}  # magnitude; its keys are what weights are quantized to
 # What each kind of device has kernels for; of others than these (meta) all is taken.
-COMPUTED: dict[str, tuple[torch.dtype, ...]] = {"cpu": (torch.int8,), "cuda": ()}
+COMPUTED: dict[str, tuple[torch.dtype, ...]] = {"cpu": (torch.int8,), "cuda": (torch.float8_e4m3fn,)}
 TINY = 2.0**-100  # 127 / m is infinite below 2^-121
 
 
