@@ -13,6 +13,7 @@ from typing import Any
 from aedmae_fast import env
 from aedmae_fast.config import PRESETS
 from aedmae_fast.engine.job import atomic
+from aedmae_fast.engine.precision import PRECISIONS
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import Scorer
 from aedmae_fast.engine.table import write_csv
@@ -62,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     how = parser.add_argument_group("how to score, with --checkpoint")
     how.add_argument("--preset", default="auto", choices=["auto", *PRESETS], help="formula of the score")
     how.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: %(default)s)")
-    how.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"], help="(default: %(default)s)")
+    how.add_argument("--precision", default="auto", choices=["auto", *PRECISIONS], help="(default: %(default)s)")
     how.add_argument("--batch-size", default="auto", metavar="N", help="frames per step (default: %(default)s)")
     result = parser.add_argument_group("results")
     result.add_argument(

@@ -19,6 +19,7 @@ from aedmae_fast.engine import choose
 from aedmae_fast.engine.choose import Choice
 from aedmae_fast.engine.fleet import Fleet
 from aedmae_fast.engine.job import Entry, Item, Job, JobError, name_items
+from aedmae_fast.engine.precision import PRECISIONS
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import Scorer
 from aedmae_fast.model.checkpoint import DEFAULT, UNTRAINED, CheckpointError, bundled_names, load_model
@@ -72,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         help="auto, cpu, cuda, cuda:N; a process each: cuda:0,cuda:1, or all for every GPU (default: %(default)s)",
     )
     how.add_argument("--decoder", default="auto", choices=get_args(Decoder), help="(default: %(default)s)")
-    how.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"], help="(default: %(default)s)")
+    how.add_argument("--precision", default="auto", choices=["auto", *PRECISIONS], help="(default: %(default)s)")
     how.add_argument("--batch-size", default="auto", metavar="N", help="frames per step (default: %(default)s)")
     how.add_argument("--threads", default="auto", metavar="N", help="CPU threads that compute (default: %(default)s)")
     how.add_argument("--workers", default="auto", metavar="N", help="decoder threads (default: %(default)s)")

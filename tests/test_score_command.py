@@ -113,10 +113,14 @@ def test_a_second_run_skips_and_says_so(score: Run, videos: Path) -> None:
 
 
 def test_other_settings_do_not_mix(score: Run, videos: Path) -> None:
-    score("--dir", videos)
-    code, _, err = score("--dir", videos, "--preset", "release-avenue")
-    assert code == USAGE
-    assert "preset: 'anomaly-map', now 'release-avenue'" in err
+    score("--dir", videos, "--precision", "fp32")
+    for flag, other, change in (
+        ("--preset", "release-avenue", "preset: 'anomaly-map', now 'release-avenue'"),
+        ("--precision", "int8", "precision: 'fp32', now 'int8'"),
+    ):
+        code, _, err = score("--dir", videos, "--precision", "fp32", flag, other)
+        assert code == USAGE
+        assert change in err
 
 
 def test_json(score: Run, videos: Path) -> None:

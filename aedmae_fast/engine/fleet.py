@@ -69,7 +69,7 @@ class Fleet:
             self._settings.append({**settings, **chosen})
         precisions = {of_process["precision"]: of_process["device"] for of_process in self._settings}
         if len(precisions) > 1:
-            raise ChoiceError(f"precision: 'auto' is different on the devices ({precisions}); ask for fp32 or bf16")
+            raise ChoiceError(f"precision: 'auto' is different on the devices ({precisions}); ask for one")
         self.choices["device"] = Choice(",".join(devices), f"asked for; {len(devices)} processes, a device each")
 
     def score_unordered(

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from aedmae_fast.config import CHANNELS, TARGET_CHANNELS, WINDOW, ScoringPreset
 from aedmae_fast.engine.graph import Capture, CudaCapture, GraphRunner
+from aedmae_fast.engine.precision import dtypes_of
 from aedmae_fast.engine.resident import Resident, Rows
 from aedmae_fast.engine.ring import Window
 from aedmae_fast.engine.streams import compute_stream
@@ -73,7 +74,8 @@ class Runner:
 
     Args:
         model: a network in float32; it stays as it is.
-        precision: ``fp32`` or ``bf16`` (weights and activations; errors and sums are float32 in both).
+        precision: ``fp32`` or ``bf16`` (weights and activations; errors and sums are float32 in both); ``int8`` on a
+            CPU and ``fp8`` on a GPU for the linear layers.
         threads: on a CPU, those that compute, each its own frames. Sets torch to one thread an operation.
         capture: makes the recorder of graphs for a device; by default CUDA's on a GPU, and none on a CPU.
 
@@ -91,12 +93,11 @@ class Runner:
         capture: Callable[[torch.device], Capture] | None = None,
     ) -> None:
         self.device = torch.device(device)
-        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
         c = model.config
         self.stream = compute_stream(self.device)
         self._preset = preset
         with torch.cuda.stream(self.stream):
-            self._model = InferenceModel(model, self.device, dtype)
+            self._model = InferenceModel(model, self.device, *dtypes_of(precision))
             self._masks = mask_bank(c).to(self.device)  # [K, L]
             self._frames = Resident((c.height, c.width, CHANNELS), torch.uint8, self.device, self.stream)
             self._maps = Resident((c.height, c.width), torch.float32, self.device, self.stream)

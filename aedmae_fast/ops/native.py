@@ -11,7 +11,7 @@ from types import ModuleType
 
 import torch
 
-__all__ = ["DTYPES", "address", "cpu", "cpu_backend", "cuda", "why_no_cuda"]
+__all__ = ["DTYPES", "address", "cpu", "cpu_backend", "cpu_has_bf16", "cpu_has_vnni", "cuda", "why_no_cuda"]
 
 DTYPES = (torch.float32, torch.bfloat16)  # of the network's kernels
 
@@ -50,6 +50,16 @@ def why_no_cuda() -> str:
 def cpu_backend() -> str:
     """What an op with a C++ kernel runs on for CPU tensors."""
     return f"C++ ({cpu().isa()})"
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the kernels in use multiply bfloat16 (AVX512_BF16)."""
+    return bool(cpu().isa() == "avx512_bf16")
+
+
+def cpu_has_vnni() -> bool:
+    """Whether the kernels in use multiply int8 (AVX512_VNNI), which all CPUs with AVX512_BF16 do."""
+    return cpu().isa() in ("avx512_vnni", "avx512_bf16")
 
 
 @functools.cache

@@ -18,11 +18,17 @@ from aedmae_fast.model.network import AedMae
 from aedmae_fast.ops import discrepancy_map
 from aedmae_fast.ops.discrepancy_map import discrepancy_map_reference
 
+Dtypes = tuple[torch.dtype, torch.dtype | None]  # of states, and of quantized weights
+FP32: Dtypes = (torch.float32, None)
+BF16: Dtypes = (torch.bfloat16, None)
+INT8: Dtypes = (torch.float32, torch.int8)
+INT8_BF16: Dtypes = (torch.bfloat16, torch.int8)
 # Relative error of states, predictions and class logits (root mean square) and of a frame's terms: float32 after some
-# 60 roundings in a row, bfloat16 (unit roundoff 2e-3) likewise. The plain network in bfloat16 is at 9e-3.
-STATES = {torch.float32: 5e-6, torch.bfloat16: 1.5e-2}
-TERMS = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
-DTYPES = pytest.mark.parametrize("dtype", STATES, ids=["fp32", "bf16"])
+# 60 roundings in a row, bfloat16 (unit roundoff 2e-3) likewise. The plain network in bfloat16 is at 9e-3. Weights and
+# rows in int8, whose steps are 1/127 of the largest value, add 1.7e-2.
+STATES = {FP32: 5e-6, BF16: 1.5e-2, INT8: 4e-2, INT8_BF16: 5e-2}
+TERMS = {FP32: 1e-5, BF16: 1e-2, INT8: 1e-2, INT8_BF16: 1e-2}
+DTYPES = pytest.mark.parametrize("dtypes", STATES, ids=["fp32", "bf16", "int8-fp32", "int8-bf16"])
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
@@ -82,38 +88,40 @@ def exact(request: pytest.FixtureRequest) -> Exact:
 
 
 @DTYPES
-def test_agrees_with_the_plain_network_in_float64(exact: Exact, dtype: torch.dtype) -> None:
-    fast = InferenceModel(exact.model, "cpu", dtype)
+def test_agrees_with_the_plain_network_in_float64(exact: Exact, dtypes: Dtypes) -> None:
+    fast = InferenceModel(exact.model, "cpu", *dtypes)
     found = fast(*exact.inputs)
     for part in States._fields:
-        assert relative_error(getattr(found, part), getattr(exact.states, part)) < STATES[dtype], part
+        assert relative_error(getattr(found, part), getattr(exact.states, part)) < STATES[dtypes], part
     frames, patch = exact.inputs[0][3:], fast.config.patch
     for error in ("L1", "L2"):
         _, terms = discrepancy_map(found.teacher, found.student, *fast.heads, frames, patch, error)  # type: ignore[arg-type]
         _, expected = discrepancy_map_reference(*exact.states[:2], *exact.heads, frames, patch, error)  # type: ignore[arg-type]
-        assert ((terms - expected).abs() <= TERMS[dtype] * expected).all(), error
+        assert ((terms - expected).abs() <= TERMS[dtypes] * expected).all(), error
 
 
 @DTYPES
 @pytest.mark.parametrize("name", ["avenue", "shanghai"])
-def test_predictions_agree_with_the_release(shared: Path, name: str, dtype: torch.dtype) -> None:
+def test_predictions_agree_with_the_release(shared: Path, name: str, dtypes: Dtypes) -> None:
     folder = shared / "golden" / name
     with np.load(folder / "golden.npz") as file:
         golden = {key: torch.from_numpy(np.asarray(file[key])) for key in ("frames", "noise", "teacher", "student")}
-    model = InferenceModel(load_model(folder / "checkpoint-best.pth"), "cpu", dtype)
+    model = InferenceModel(load_model(folder / "checkpoint-best.pth"), "cpu", *dtypes)
     batch = len(golden["frames"])
     ids = torch.argsort(golden["noise"], dim=1, stable=True)
     states = model(golden["frames"].flatten(0, 1), torch.arange(3 * batch).view(batch, 3), ids)
     assert states.class_logit is None  # the release has no class head
     for part, weight, bias in (("teacher", *model.heads[:2]), ("student", *model.heads[2:])):
         predicted = F.linear(getattr(states, part).float(), weight.float(), bias.float())[:1]
-        assert relative_error(predicted, golden[part]) < {torch.float32: 1e-5, torch.bfloat16: 2e-2}[dtype], part
+        assert (
+            relative_error(predicted, golden[part]) < {FP32: 1e-5, BF16: 2e-2, INT8: 4e-2, INT8_BF16: 5e-2}[dtypes]
+        ), part
 
 
 @DTYPES
-def test_a_window_does_not_depend_on_its_batch(dtype: torch.dtype) -> None:
+def test_a_window_does_not_depend_on_its_batch(dtypes: Dtypes) -> None:
     """Bit for bit: alone, in a batch, with its frames alone or among others."""
-    model = InferenceModel(trained(CONFIGS["ped2"]), "cpu", dtype)
+    model = InferenceModel(trained(CONFIGS["ped2"]), "cpu", *dtypes)
     frames, windows, ids = inputs(model.config, 5)
     whole = model(frames, windows, ids)
     for i in range(5):
@@ -122,11 +130,11 @@ def test_a_window_does_not_depend_on_its_batch(dtype: torch.dtype) -> None:
 
 
 @DTYPES
-def test_every_isa_agrees(isa: str, tiny_model: AedMae, dtype: torch.dtype) -> None:
+def test_every_isa_agrees(isa: str, tiny_model: AedMae, dtypes: Dtypes) -> None:
     frames, windows, ids = inputs(tiny_model.config, 4)
-    found = InferenceModel(tiny_model, "cpu", dtype)(frames, windows, ids)
+    found = InferenceModel(tiny_model, "cpu", *dtypes)(frames, windows, ids)
     for a, b in zip(found, exact_states(tiny_model, frames, windows, ids), strict=True):
-        assert relative_error(a, b) < 2 * STATES[dtype]  # 8 channels average less than 128
+        assert relative_error(a, b) < 2 * STATES[dtypes]  # 8 channels average less than 128
 
 
 def test_no_windows(tiny_model: AedMae) -> None:
