@@ -11,8 +11,8 @@ medians over the rounds are given, ratios are medians of the rounds' ratios.
 The waterfall goes from the plain network, eagerly in float32 and batches of 32 (the paper's protocol), to
 ``InferenceModel``, in int8 (on a CPU) or fp8 (on a GPU) as well; beside it the plain network compiled, exported to ONNX
 Runtime and OpenVINO, and any other implementation (``--baseline``). All compute teacher, student and class head; ours
-goes on to the pixel maps, which the predictions of the others are yet to be made into. The paper's own figure is without
-the student.
+goes on to the pixel maps, which the predictions of the others are yet to be made into. The paper's own figure is
+without the student.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class Dtypes(NamedTuple):
 
 
 def dtypes_of(precision: str) -> Dtypes:
-    """``fp32``, ``bf16``; ``int8``, with which goes the faster of the two on this CPU; ``fp8``, with which goes bf16."""
+    """Of a name in :data:`PRECISIONS`. With int8 goes the faster of the two others on this CPU, with fp8 bf16."""
     states = {"fp32": torch.float32, "bf16": torch.bfloat16}
     if precision == "int8":
         return Dtypes(states["bf16" if native.cpu_has_bf16() else "fp32"], torch.int8)
