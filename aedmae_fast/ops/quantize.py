@@ -11,7 +11,8 @@ Activations are quantized where they are multiplied, from their value in float32
     float8_e4m3fn   a = x rounded to nearest even, saturating at +-448: being floating point it needs no scale where
                     values lie well inside its range. Sums are in float32; out = sum * scale + bias.
 
-What follows is in float32, and the result is rounded once to the dtype of the activations.
+Pixels (``patch_embed``) are integers, which int8 multiplies as they are. What follows is in float32, and the result is
+rounded once to the dtype of the activations.
 """
 
 from __future__ import annotations
@@ -84,8 +85,10 @@ def _quantize_rows(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:  # f
     return (x * inverse).round(), most / LARGEST[dtype]
 
 
-def check_weight(name: str, weight: Tensor, scale: Tensor | None, shape: tuple[int, ...], like: Tensor) -> None:
-    """The weight called ``name`` is of ``shape``, and of the dtype of ``like``, which is ``x``, or quantized.
+def check_weight(
+    name: str, weight: Tensor, scale: Tensor | None, shape: tuple[int, ...], like: Tensor, like_name: str = "x"
+) -> None:
+    """The weight called ``name`` is of ``shape``, and of the dtype of ``like``, or quantized.
 
     Args:
         scale: of a quantized weight; its own name is that of the weight with ``scale`` for ``weight``.
@@ -95,7 +98,7 @@ def check_weight(name: str, weight: Tensor, scale: Tensor | None, shape: tuple[i
         ValueError: another shape or device, of weight or scale.
     """
     if scale is None:
-        check_parameters("x", like, [(name, weight, shape)])
+        check_parameters(like_name, like, [(name, weight, shape)])
         return
     if weight.dtype not in LARGEST:
         raise TypeError(f"{name}: expected {_names(LARGEST)}, as it has a scale, found {weight.dtype}")

@@ -130,7 +130,7 @@ def _bytes(op: str, args: tuple[Any, ...], result: Any) -> int:
     """The least that a call reads and writes; of the frames of ``patch_embed``, the patches that it takes."""
     tensors = [t for t in tree_leaves((args, result)) if isinstance(t, Tensor)]
     if op == f"{OURS}patch_embed":
-        tensors[0] = tensors[0].new_empty(math.prod(result.shape[:2]) * len(WINDOW) * CHANNELS * args[-1] ** 2)
+        tensors[0] = tensors[0].new_empty(math.prod(result.shape[:2]) * len(WINDOW) * CHANNELS * args[7] ** 2)
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
