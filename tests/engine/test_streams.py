@@ -18,7 +18,7 @@ import torch
 from aedmae_fast.engine import feed
 from aedmae_fast.engine.feed import BLOCK, Block, Feed
 from aedmae_fast.engine.resident import Resident
-from aedmae_fast.engine.streams import compute_stream, decode_stream, hand_over, on_stream
+from aedmae_fast.engine.streams import compute_stream, current, decode_stream, hand_over, on_stream
 from aedmae_fast.video import Chunk, Outcome, Status, VideoInfo
 
 GPU = torch.device("cuda", 0)
@@ -112,6 +112,15 @@ def test_a_cpu_has_no_streams() -> None:
     assert compute_stream(cpu) is None
     assert decode_stream(cpu) is None
     hand_over(torch.zeros(1))()
+
+
+def test_nothing_starts_cuda_for_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is a GPU it would take memory there, and forbid to fork."""
+    monkeypatch.setattr(torch, "cuda", None)
+    with current(None):
+        assert list(Feed([lambda: Clip(2 * BLOCK)], (4, 8), 1))
+        rows = Resident((2,), torch.float32, torch.device("cpu")).lend(1)
+        rows.add(torch.ones(1, 2))
 
 
 def test_the_taker_waits_for_the_maker_and_keeps_the_memory(cuda: Cuda) -> None:

@@ -78,9 +78,8 @@ def test_the_networks_widths_and_small_ones(op: str, grid: tuple[int, int], c: i
 @OPS
 @PRECISIONS
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
-@pytest.mark.parametrize("config", CONFIGS)
-def test_the_networks_sizes(op: str, dtype: torch.dtype, part: str, config: str) -> None:
-    c = CONFIGS[config]
+def test_the_networks_sizes(op: str, dtype: torch.dtype, part: str) -> None:
+    c = CONFIGS["avenue"]  # blocks are of the same sizes in all of them
     sizes = (c.encoder_grid, c.encoder_dim) if part == "encoder" else (c.grid, c.decoder_dim)
     check(op, *MAKE[op](3, *sizes, dtype), bound=BOUND[dtype])
 

@@ -123,6 +123,13 @@ def test_int8_pixels_are_those_of_their_window_patch_and_place(isa: str) -> None
     torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-6)
 
 
+def test_float8_is_not_for_pixels() -> None:
+    """It holds few of the integers up to 255."""
+    frames, windows, ids, weight, *rest = inputs(4, 6, 2, 11, torch.float32, c=12)
+    with pytest.raises(TypeError, match=r"weight: expected torch.int8, as it has a scale, found torch.float8_e4m3fn"):
+        patch_embed(frames, windows, ids, *quantize_weight(weight, torch.float8_e4m3fn)[:1], *rest, 2, torch.ones(12))
+
+
 def test_strided_arguments_are_copied() -> None:
     frames, *rest = inputs(3, 4, 2, 5, torch.float32, c=12)
     strided = [t.mT.contiguous().mT if t.ndim > 1 else t.repeat_interleave(2)[::2] for t in (frames, *rest)]
