@@ -93,7 +93,7 @@ class Runner:
         capture: Callable[[torch.device], Capture] | None = None,
     ) -> None:
         self.device = torch.device(device)
-        if self.device.type == "cuda" and self.device.index is None:  # each decoder's thread has its own current one
+        if device == "cuda":  # by its number: each decoder's thread has a current device of its own
             self.device = torch.device("cuda", torch.cuda.current_device())
         c = model.config
         self.stream = compute_stream(self.device)
