@@ -17,7 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m aedmae_fast.export",
-        description="Write a network to an ONNX file, for ONNX Runtime, OpenVINO and the like.",
+        description="Write a network to an ONNX file, for ONNX Runtime, OpenVINO and the like. It is in float32, from"
+        " which they make other precisions.",
     )
     parser.add_argument("--checkpoint", default=DEFAULT, help="as for aedmae_fast.score (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="the file to write")

@@ -9,9 +9,10 @@ Writes JSON, CSV and PNG. Whatever is compared takes turns, round by round, so t
 medians over the rounds are given, ratios are medians of the rounds' ratios.
 
 The waterfall goes from the plain network, eagerly in float32 and batches of 32 (the paper's protocol), to
-``InferenceModel``; beside it the plain network compiled, exported to ONNX Runtime and OpenVINO, and any other
-implementation (``--baseline``). All compute teacher, student and class head; ours goes on to the pixel maps, which the
-predictions of the others are yet to be made into. The paper's own figure is without the student.
+``InferenceModel``, in int8 (on a CPU) or fp8 (on a GPU) as well; beside it the plain network compiled, exported to ONNX
+Runtime and OpenVINO, and any other implementation (``--baseline``). All compute teacher, student and class head; ours
+goes on to the pixel maps, which the predictions of the others are yet to be made into. The paper's own figure is
+without the student.
 """
 
 from __future__ import annotations
@@ -33,11 +34,12 @@ from fps_parts.output import print_tables, waterfall_summary, write
 from fps_parts.profile import profile
 from fps_parts.scaling import scaling
 from fps_parts.sweep import latency, sweep
-from fps_parts.torch_contenders import DTYPES, Ours
+from fps_parts.torch_contenders import Ours, states_dtype
 from stamp import result_path, stamp
 
 from aedmae_fast import Scorer, load_model
 from aedmae_fast.engine.choose import choose_precision
+from aedmae_fast.engine.precision import eight_bits_on
 from aedmae_fast.engine.runner import MICRO_BATCH
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.video import Decoder
@@ -156,7 +158,12 @@ def measure(model: AedMae, scorer: Scorer, clips: list[Path], options: argparse.
 def _precisions(precision: str, device: torch.device) -> tuple[str, ...]:
     """Those of the waterfall besides fp32."""
     reduced = "bf16" in (precision, choose_precision("auto", str(device)).value)
-    return (*(["tf32"] if device.type == "cuda" else []), *(["bf16"] if reduced else []))
+    eight_bits = eight_bits_on(device)
+    return (
+        *(["tf32"] if device.type == "cuda" else []),
+        *(["bf16"] if reduced else []),
+        *([eight_bits] if eight_bits else []),
+    )
 
 
 def _memory(clips: list[Path], options: argparse.Namespace, device: torch.device) -> dict[str, float]:
@@ -196,7 +203,7 @@ def _profile(wanted: waterfall.Wanted, inputs: Inputs) -> dict[str, Any]:
     found, batch = {}, MICRO_BATCH["cpu"]
     for precision in ("fp32", *wanted.precisions):
         ours = Ours(wanted.model, inputs, precision, wanted.preset).contender(Way(batch, threads=1, apart=True))
-        found[precision] = profile(ours.step, inputs, DTYPES[precision], batch, PROFILE_ROUNDS)
+        found[precision] = profile(ours.step, inputs, states_dtype(precision), batch, PROFILE_ROUNDS)
     return found
 
 

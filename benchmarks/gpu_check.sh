@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that only a GPU can show, in parts of under 10 minutes each; results in one folder.
 #
-#     benchmarks/gpu_check.sh probe|build|tests|sanitizer|ops|fps|formats|scene|ped2|all [RESULTS]
+#     benchmarks/gpu_check.sh probe|build|tests|sanitizer|ops|tune|fps|formats|scene|ped2|all [RESULTS]
 #
 # Works without a network: wheels are taken from $WHEELS (default: ./wheels) where that folder exists, else what is
 # installed must do; an unpacked DALI from $DALI (a folder for PYTHONPATH). torch itself must be installed. fps and formats
@@ -93,6 +93,10 @@ ops() {
   python3 benchmarks/ops.py --device cuda --out "$results/ops"
 }
 
+tune() {  # stops in time and counts what was not tried: --ops for the rest
+  python3 benchmarks/tune.py --minutes 8 --json "$results/tune.json"
+}
+
 scene() {
   python3 -m aedmae_fast.train --data examples/scene --layout clips --out "$results/scene" --config shanghaitech \
     --height 64 --width 96 --patch 8 --teacher-epochs 24 --student-epochs 3 --batch-size 16 --lr 1e-3 \
@@ -107,9 +111,9 @@ ped2() {  # the paper's 800 tokens and 100 + 40 epochs
 }
 
 case $part in
-  probe | build | tests | sanitizer | ops | fps | formats | scene | ped2) "$part" 2>&1 | tee "$results/$part.log" ;;
+  probe | build | tests | sanitizer | ops | tune | fps | formats | scene | ped2) "$part" 2>&1 | tee "$results/$part.log" ;;
   all)
-    for each in probe build tests sanitizer ops fps formats scene ped2; do
+    for each in probe build tests sanitizer ops tune fps formats scene ped2; do
       benchmarks/gpu_check.sh "$each" "$results"
     done
     ;;

@@ -34,7 +34,7 @@ from aedmae_fast.ops import native
 from aedmae_fast.ops.library import BACKENDS
 from aedmae_fast.ops.triton import why_no_triton
 
-BASELINES = ("eager", "compile", "opencv", "sdpa", "step")
+BASELINES = ("eager", "compile", "opencv", "sdpa", "step", "unquantized")
 COLUMNS = ("op", "case", "backend", "us", *(f"over_{b}" for b in BASELINES), "bytes", "operations", "bound", "share")
 Times = dict[str, float]  # contender -> seconds of its fastest run
 

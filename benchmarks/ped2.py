@@ -4,9 +4,9 @@
     python benchmarks/ped2.py --data PED2 --out RUNS --at-once 3 \
         --train "--patch 4 --teacher-epochs 100 --student-epochs 40 --batch-size 100"   # a GPU: the paper's
 
-Trains what is not trained yet, evaluates every seed with every preset in fp32 and in bf16, prints the table and writes
-it as JSON. The network and the preset `anomaly-map` were chosen on held-out training clips (make_holdout.py); flags
-after --train come last and win.
+Trains what is not trained yet, evaluates every seed with every preset in fp32, in bf16 and in the 8 bits of the device
+(int8 on a CPU, fp8 on a GPU that has it), prints the table and writes it as JSON. The network and the preset
+`anomaly-map` were chosen on held-out training clips (make_holdout.py); flags after --train come last and win.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from stamp import result_path, stamp
 from training import train_command
 
 from aedmae_fast.engine.choose import choose_device
 from aedmae_fast.engine.cores import usable_cores
+from aedmae_fast.engine.precision import eight_bits_on
 
 FLAGS = (
     "--config ped2 --patch 8 --mask-ratio 0.1 --dropout 0 --teacher-epochs 30 --student-epochs 4 --batch-size 32"
@@ -34,7 +37,6 @@ FLAGS = (
     " --clip-norm 1 --ema 0.998 --precision bf16 --workers 1"
 )
 PRESETS = ("anomaly-map", "paper", "release-avenue")
-PRECISIONS = ("fp32", "bf16")
 FIGURES = ("micro_auc", "macro_auc", "macro_auc_two_class", "macro_auc_plain", "pixel_auc", "rbdc", "tbdc")
 
 
@@ -52,8 +54,10 @@ def main() -> None:
         running = [start_training(seed, options) for seed in options.seeds[start : start + options.at_once]]
         if any(process.wait() for process in running):
             sys.exit("training failed")
-    rows = [evaluate(s, preset, p, options) for s in options.seeds for preset in PRESETS for p in PRECISIONS]
-    means = [summary(rows, preset, precision) for preset in PRESETS for precision in PRECISIONS]
+    eight_bits = eight_bits_on(torch.device(choose_device("auto").value))
+    precisions = ("fp32", "bf16", *([eight_bits] if eight_bits else []))
+    rows = [evaluate(s, preset, p, options) for s in options.seeds for preset in PRESETS for p in precisions]
+    means = [summary(rows, preset, precision) for preset in PRESETS for precision in precisions]
     print_table(means, rows[0]["baseline"])
     report = {
         **stamp(choose_device("auto").value),

@@ -20,6 +20,10 @@ def copy_of(count: int, device: str) -> Callable[[], Any]:
 
 def square_linear(dtype: torch.dtype, device: str) -> Callable[[], Any]:
     """A linear layer that is large enough to reach the device's rate (``a @ b`` does not, on some CPUs)."""
+    if dtype == torch.int8:
+        size = (SQUARE[device], SQUARE[device])
+        x, weight = (torch.randint(-127, 128, size, dtype=dtype, device=device) for _ in range(2))
+        return lambda: torch._int_mm(x, weight.t())
     x, weight = (torch.randn(SQUARE[device], SQUARE[device], device=device).to(dtype) for _ in range(2))
     return lambda: F.linear(x, weight)
 

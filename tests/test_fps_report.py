@@ -34,6 +34,7 @@ class Network(torch.nn.Module):
 """
 SUMMARY = {
     *("device", "commit", "precision", "model_fps", "eager_fp32_fps", "compile_fps", "matrix_peak_share"),
+    *("int8_fps", "fp8_fps"),
     *("decode_fps", "model_ceiling_fps", "end_to_end_fps", "end_to_end_over_ceiling", "bound_by"),
     *("onnxruntime_fps", "openvino_fps", "baseline_fps", "missing"),
 }
@@ -65,7 +66,15 @@ def test_the_summary_is_last_and_complete(written: tuple[Path, str]) -> None:
     for name in ("compile", "onnxruntime", "openvino"):
         assert summary[f"{name}_fps"] is None
         assert summary["missing"][f"{name}_fps"] == "left out by --without"
-    rates = ("model_fps", "eager_fp32_fps", "baseline_fps", "decode_fps", "end_to_end_fps", "end_to_end_over_ceiling")
+    rates = (
+        "model_fps",
+        "int8_fps",
+        "eager_fp32_fps",
+        "baseline_fps",
+        "decode_fps",
+        "end_to_end_fps",
+        "end_to_end_over_ceiling",
+    )
     assert all(summary[name] > 0 for name in rates)
     assert report["memory"]["host"] > 50
     assert [row["batch"] for row in report["sweep"]] == [1, 2, 4, 8, 16, 32]
@@ -80,12 +89,15 @@ def test_the_waterfall_begins_with_the_papers_protocol_and_states_errors(written
     for row in rows:
         assert row["fps"] > 0
         assert 0 < row["matrix_share"] < 1 or row["step"] == "baseline"
-        bound = {"fp32": 2e-6, "bf16": 3e-2}[row["precision"]]
+        bound = {"fp32": 2e-6, "bf16": 3e-2, "int8": 6e-2}[row["precision"]]
         assert row["error"] is None if row["step"] == "baseline" else 0 < row["error"] < bound
 
 
-def test_the_profile_accounts_for_the_step_and_for_every_product_of_matrices(written: tuple[Path, str]) -> None:
-    found = json.loads(written[0].read_text())["profile"]["fp32"]
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_the_profile_accounts_for_the_step_and_for_every_product_of_matrices(
+    written: tuple[Path, str], precision: str
+) -> None:
+    found = json.loads(written[0].read_text())["profile"][precision]
     rows = found["rows"]
     assert sum(row["share"] for row in rows) + found["around_share"] == pytest.approx(1, abs=0.01)
     assert sum(row["ms"] for row in rows) + found["around_ms"] == pytest.approx(found["frame_ms"], rel=0.01)
@@ -151,7 +163,13 @@ def test_the_summary_takes_the_best_of_its_precision(part: Any) -> None:
         row("ONNX Runtime", "fp32", 13),
     ]
     summary = part("output").waterfall_summary(rows, "bf16", {})
-    assert summary["missing"] == {"baseline_fps": "not asked for"}
+    assert summary["missing"] == {
+        "baseline_fps": "not asked for",
+        "int8_fps": "on CPUs only",
+        "fp8_fps": "on GPUs of compute capability 8.9 or above only",
+    }
+    int8 = part("output").waterfall_summary([*rows, row("InferenceModel", "int8", 50)], "bf16", {})
+    assert (int8["model_fps"], int8["int8_fps"]) == (40, 50)
     assert (summary["model_fps"], summary["matrix_peak_share"]) == (40, 0.4)
     names = ("eager_fp32_fps", "compile_fps", "onnxruntime_fps", "openvino_fps", "baseline_fps")
     assert [summary[name] for name in names] == [10, 26, 13, 24, None]
@@ -166,15 +184,17 @@ def test_a_network_is_compared_with_the_best_of_the_others_round_by_round(part: 
         rounds("plain", "fp32", 8, 9, 10),
         rounds("InferenceModel", "fp32", 20, 30, 40),
         rounds("InferenceModel", "bf16", 40, 40, 40),
+        rounds("InferenceModel", "int8", 60, 60, 60),
         rounds("OpenVINO", "fp32", 10, 20, 30),
         rounds("ONNX Runtime", "fp32", 11, 12, 13),
         rounds("torch.compile", "bf16", 50, 50, 50),
     ]
-    fp32, bf16 = part("configurations").rows_of("tiny", AedMae(TINY), rows)
+    fp32, bf16, int8 = part("configurations").rows_of("tiny", AedMae(TINY), rows)
     assert (fp32["precision"], fp32["fps"], fp32["input"]) == ("fp32", 30, "32x64, patch 8, 16 of 32 tokens")
     assert fp32["others"] == {"plain": 9, "ONNX Runtime": 12, "OpenVINO": 20}
     assert (fp32["best_other"], fp32["over_best_other"]) == ("OpenVINO", 1.5)  # of 2, 1.5 and 1.33
     assert (bf16["best_other"], bf16["over_best_other"]) == ("torch.compile", 0.8)
+    assert (int8["best_other"], int8["over_best_other"]) == ("torch.compile", 1.2)  # nobody else has it: of any
 
 
 @pytest.mark.parametrize(

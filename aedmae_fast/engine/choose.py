@@ -11,6 +11,7 @@ from aedmae_fast.engine.calibrate import calibrated
 from aedmae_fast.engine.cores import usable_cores
 from aedmae_fast.engine.precision import PRECISIONS
 from aedmae_fast.ops import native
+from aedmae_fast.ops.triton import why_no_fp8
 from aedmae_fast.video.nvdec import why_no_nvdec
 
 
@@ -86,11 +87,13 @@ def choose_device(wish: str) -> Choice:
 def choose_precision(wish: str, device: str) -> Choice:
     """``auto`` or one of :data:`PRECISIONS`.
 
-    ``auto`` never chooses int8, whose scores are farther from those of fp32, and fp16 is none of them: on CPUs it is
-    over ten times slower than fp32.
+    ``auto`` never chooses int8 or fp8, whose scores are farther from those of fp32, and fp16 is none of them: on CPUs
+    it is over ten times slower than fp32.
     """
     if wish == "int8":
         return _choose_int8(device)
+    if wish == "fp8":
+        return _choose_fp8(device)
     if wish in PRECISIONS:
         return Choice(wish, "asked for")
     if wish != "auto":
@@ -110,10 +113,16 @@ def _choose_int8(device: str) -> Choice:
     if torch.device(device).type != "cpu":
         raise ChoiceError(f"precision: 'int8' is computed on CPUs only, but the device is {device}; use bf16 or fp32")
     rest = "bf16" if native.cpu_has_bf16() else "fp32"
-    how = (
-        "AVX512_VNNI" if native.cpu_has_vnni() else f"{native.cpu().isa()} has no instruction for it: little is gained"
-    )
+    how = "AVX512_VNNI" if native.cpu_has_vnni() else f"{native.cpu().isa()} has no instruction for it: less is gained"
     return Choice("int8", f"asked for; linear layers in int8 ({how}), the rest in {rest}")
+
+
+def _choose_fp8(device: str) -> Choice:
+    if torch.device(device).type == "cpu":
+        raise ChoiceError("precision: 'fp8' is computed on GPUs only, but the device is cpu; use int8, bf16 or fp32")
+    if reason := why_no_fp8(torch.device(device)):
+        raise ChoiceError(f"precision: 'fp8' cannot be computed on {device}: {reason}; use bf16 or fp32")
+    return Choice("fp8", "asked for; linear layers in float8, the rest in bf16")
 
 
 def check_decoder(wish: str, device: str) -> None:

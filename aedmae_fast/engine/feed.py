@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aedmae_fast.engine.streams import decode_stream, hand_over
+from aedmae_fast.engine.streams import current, decode_stream, hand_over
 from aedmae_fast.ops import frame_prep
 from aedmae_fast.video import Outcome, Status, Video, VideoError, VideoInfo
 
@@ -104,7 +104,7 @@ class Feed:
 
     def _work(self) -> None:
         try:
-            with torch.cuda.stream(decode_stream(self._device)):
+            with current(decode_stream(self._device)):
                 while not self._stop.is_set():
                     with self._lock:
                         index, source = next(self._sources, (-1, None))

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import torch
 
 from aedmae_fast.ops import native
+from aedmae_fast.ops.triton import why_no_fp8
 
-PRECISIONS = ("fp32", "bf16", "int8")
+PRECISIONS = ("fp32", "bf16", "int8", "fp8")
 
 
 class Dtypes(NamedTuple):
@@ -19,8 +20,17 @@ class Dtypes(NamedTuple):
 
 
 def dtypes_of(precision: str) -> Dtypes:
-    """``fp32``, ``bf16``, or ``int8``, which goes with the faster of the two on this CPU."""
+    """Of a name in :data:`PRECISIONS`. With int8 goes the faster of the two others on this CPU, with fp8 bf16."""
     states = {"fp32": torch.float32, "bf16": torch.bfloat16}
     if precision == "int8":
         return Dtypes(states["bf16" if native.cpu_has_bf16() else "fp32"], torch.int8)
+    if precision == "fp8":
+        return Dtypes(torch.bfloat16, torch.float8_e4m3fn)
     return Dtypes(states[precision], None)
+
+
+def eight_bits_on(device: torch.device) -> str | None:
+    """The precision with linear layers in 8 bits that a device computes in; None where it has none."""
+    if device.type == "cpu":
+        return "int8"
+    return None if why_no_fp8(device) else "fp8"

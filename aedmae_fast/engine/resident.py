@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from aedmae_fast.engine.streams import hand_over
+from aedmae_fast.engine.streams import current, hand_over
 
 __all__ = ["Resident", "Rows"]
 
@@ -49,7 +49,7 @@ class Resident:
     def write(self, first: int, rows: Tensor) -> None:
         """Copy [n, *shape] from any device to the rows from ``first`` on; from the host without waiting, if pinned."""
         take = hand_over(rows)
-        with self._lock, torch.cuda.stream(self._stream):
+        with self._lock, current(self._stream):
             take()
             self.tensor[first : first + len(rows)].copy_(rows, non_blocking=True)
 

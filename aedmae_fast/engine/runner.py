@@ -29,7 +29,7 @@ from aedmae_fast.engine.graph import Capture, CudaCapture, GraphRunner
 from aedmae_fast.engine.precision import dtypes_of
 from aedmae_fast.engine.resident import Resident, Rows
 from aedmae_fast.engine.ring import Window
-from aedmae_fast.engine.streams import compute_stream
+from aedmae_fast.engine.streams import compute_stream, current
 from aedmae_fast.model.inference import InferenceModel
 from aedmae_fast.model.masks import mask_bank
 from aedmae_fast.model.network import AedMae
@@ -82,8 +82,8 @@ class Runner:
 
     Args:
         model: a network in float32; it stays as it is.
-        precision: ``fp32`` or ``bf16`` (weights and activations; errors and sums are float32 in both); ``int8`` for the
-            linear layers, on a CPU.
+        precision: ``fp32`` or ``bf16`` (weights and activations; errors and sums are float32 in both); ``int8`` on a
+            CPU and ``fp8`` on a GPU for the linear layers.
         threads: on a CPU, those that compute, each its own frames. Sets torch to one thread an operation.
         capture: makes the recorder of graphs for a device; by default CUDA's on a GPU, and none on a CPU.
 
@@ -101,10 +101,12 @@ class Runner:
         capture: Callable[[torch.device], Capture] | None = None,
     ) -> None:
         self.device = torch.device(device)
+        if device == "cuda":  # by its number: each decoder's thread has a current device of its own
+            self.device = torch.device("cuda", torch.cuda.current_device())
         c = model.config
         self.stream = compute_stream(self.device)
         self._preset = preset
-        with torch.cuda.stream(self.stream):
+        with current(self.stream):
             self._model = InferenceModel(model, self.device, *dtypes_of(precision))
             self._masks = mask_bank(c).to(self.device)  # [K, L]
             self._frames = Resident((c.height, c.width, CHANNELS), torch.uint8, self.device, self.stream)
@@ -121,7 +123,7 @@ class Runner:
 
     def session(self, frames: int, maps: int) -> Session:
         """Room for so many frames and maps at a time; close it to give it back."""
-        with self._lock, torch.cuda.stream(self.stream):
+        with self._lock, current(self.stream):
             self._wait()
             self._take_abandoned()
             before = self._frames.tensor, self._maps.tensor
@@ -148,7 +150,7 @@ class Runner:
         if self._capture is None:
             size = min(size, -(-count // self._threads)) or 1  # of few windows, every thread has its share
         parts = [self._indices(batch, slice(start, start + size)) for start in range(0, count, size)]
-        with self._lock, torch.cuda.stream(self.stream):
+        with self._lock, current(self.stream):
             if self._capture is None:
                 started = [self._pool.submit(self._step_alone, part) for part in parts]
                 self._running = [f for f in self._running if not f.done()] + started

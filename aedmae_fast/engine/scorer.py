@@ -42,7 +42,7 @@ class Scorer:
         model: a network in float32, as :func:`aedmae_fast.load_model` returns it.
         preset: ``auto``, a name in :data:`aedmae_fast.config.PRESETS`, or a preset of your own.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
-        precision: ``auto``, ``fp32``, ``bf16``, or on a CPU ``int8`` for the linear layers.
+        precision: ``auto``, ``fp32``, ``bf16``; for the linear layers ``int8`` on a CPU, ``fp8`` on a GPU.
         batch_size: frames computed per step, or ``auto``.
         threads: on a CPU, those that compute, each its own frames, or ``auto``. With the device a CPU, torch is set
             to one thread an operation for the whole process. Where this and ``batch_size`` are ``auto``, what is

@@ -7,13 +7,15 @@ a stream is None, and everything here does nothing.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Generator
-from typing import TypeVar
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["compute_stream", "decode_stream", "hand_over", "on_stream"]
+__all__ = ["compute_stream", "current", "decode_stream", "hand_over", "on_stream"]
 
 T = TypeVar("T")
 
@@ -30,6 +32,11 @@ def decode_stream(device: torch.device) -> torch.cuda.Stream | None:
     decoders out of PyTorch's other pool of 32 streams, which it deals out over and over: one of those may be capturing.
     """
     return torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
+
+
+def current(stream: torch.cuda.Stream | None) -> AbstractContextManager[Any]:
+    """Inside, ``stream`` is this thread's current one. torch.cuda.stream(None) would start CUDA wherever it is."""
+    return contextlib.nullcontext() if stream is None else torch.cuda.stream(stream)
 
 
 def hand_over(x: Tensor) -> Callable[[], None]:
@@ -60,14 +67,14 @@ def on_stream(stream: torch.cuda.Stream | None, steps: Generator[T, None, None])
     """The same values: each is made with ``stream`` current, and the caller has it with its own stream current."""
     try:
         while True:
-            with torch.cuda.stream(stream):
+            with current(stream):
                 try:
                     value = next(steps)
                 except StopIteration:
                     return
             yield value
     finally:
-        with torch.cuda.stream(stream):
+        with current(stream):
             steps.close()
 
 

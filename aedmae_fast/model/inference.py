@@ -56,7 +56,7 @@ class InferenceModel:
         device: where the frames will be.
         dtype: float32 or bfloat16, of weights and states. Sums are in float32 in both.
         quantized: int8 or float8_e4m3fn, of the weights of the blocks' linear layers and of the one between encoder and
-            decoders (:mod:`aedmae_fast.ops.quantize`); None leaves them in ``dtype``.
+            decoders, int8 of the patch embedding too (:mod:`aedmae_fast.ops.quantize`); None leaves them in ``dtype``.
     """
 
     def __init__(
@@ -69,10 +69,7 @@ class InferenceModel:
 
         self.config = model.config
         self.heads = *layer(model.decoder_pred), *layer(model.decoder_student_pred)  # as discrepancy_map takes them
-        self._embed, self._embed_norm = (
-            place.affine(*_fold_pixels(model.patch_embed, dtype)),
-            layer(model.patch_embed.norm),
-        )
+        self._embed, self._embed_norm = _fold_pixels(model.patch_embed, place), layer(model.patch_embed.norm)
         self._cls_token, self._mask_token = place.affine(model.cls_token, model.mask_token)  # [1, 1, C] each
         self._encoder = [_Block(block, place) for block in model.blocks]
         self._norm = layer(model.norm)
@@ -99,8 +96,9 @@ class InferenceModel:
         """
         self._check(frames, ids_shuffle)
         c = self.config
+        weight, bias, scale = self._embed
         tokens = patch_embed(
-            frames, windows, ids_shuffle[:, : c.kept], *self._embed, *self._embed_norm, c.patch
+            frames, windows, ids_shuffle[:, : c.kept], weight, bias, *self._embed_norm, c.patch, scale
         )  # [B, V, C]
         x = torch.cat([self._cls_token.expand(len(tokens), -1, -1), tokens], dim=1)  # [B, 1+V, C]
         for block in self._encoder:
@@ -139,14 +137,17 @@ class _Placement(NamedTuple):
     dtype: torch.dtype
     quantized: torch.dtype | None
 
+    def tensor(self, parameter: Tensor) -> Tensor:
+        return parameter.detach().to(self.device, self.dtype, copy=True).contiguous()
+
     def affine(self, weight: Tensor, bias: Tensor) -> Affine:
-        return Affine(*[t.detach().to(self.device, self.dtype, copy=True).contiguous() for t in (weight, bias)])
+        return Affine(self.tensor(weight), self.tensor(bias))
 
     def linear(self, weight: Tensor, bias: Tensor) -> Linear:
         if self.quantized is None:
             return Linear(*self.affine(weight, bias), None)
         levels, scale = quantize_weight(weight, self.quantized)
-        return Linear(levels.to(self.device), self.affine(bias, bias).bias, scale.to(self.device))
+        return Linear(levels.to(self.device), self.tensor(bias), scale.to(self.device))
 
 
 class _Block:
@@ -188,18 +189,21 @@ def _fold_norm(projection: ConvProjection) -> tuple[Tensor, Tensor]:
     return kernel.permute(1, 2, 0), bn.bias.double() - bn.running_mean.double() * scale
 
 
-def _fold_pixels(embed: PatchEmbed, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Weight [C, 3*d*d*3] and bias [C] that take pixels 0..255, in float64.
+def _fold_pixels(embed: PatchEmbed, place: _Placement) -> Linear:
+    """Weight [C, 3*d*d*3] and bias [C] that take pixels 0..255; quantized to int8 only, which multiplies integers.
 
-    The bias is made from the weight as rounded to ``dtype``, so that the rounding meets pixels less their middle and
-    not the pixels themselves, whose mean it would magnify.
+    The bias is made from the weight as it was rounded, in float64, so that the rounding meets pixels less their middle
+    and not the pixels themselves, whose mean it would magnify.
     """
     conv = embed.proj
     assert conv.bias is not None
     # The convolution's weights are ordered (frame, colour, row, column), the pixels (frame, row, column, colour).
     weight = conv.weight.double().unflatten(1, (len(WINDOW), CHANNELS)).permute(0, 1, 3, 4, 2).flatten(1) / 127.5
-    weight = weight.to(dtype).double()
-    return weight, conv.bias.double() - 127.5 * weight.sum(1)
+    layer = place._replace(quantized=place.quantized if place.quantized == torch.int8 else None).linear(
+        weight, conv.bias
+    )
+    rounded = layer.weight.double().sum(1) * (1 if layer.scale is None else layer.scale.double())
+    return layer._replace(bias=place.tensor(conv.bias.double() - 127.5 * rounded.to(conv.bias.device)))
 
 
 def _layer_norm(x: Tensor, norm: Affine) -> Tensor:

@@ -39,7 +39,7 @@ def dwconv_qkv(
         norm_weight, norm_bias: [C].
         conv_weight: [3, 3, 3, C]: q, k, v; row; column; channel.
         conv_bias: [3, C].
-        proj_weight: [3, C, C]: q, k, v; out; in. Or int8, quantized as :mod:`aedmae_fast.ops.quantize` says.
+        proj_weight: [3, C, C]: q, k, v; out; in. Or in 8 bits, as :mod:`aedmae_fast.ops.quantize` says.
         proj_bias: [3, C].
         grid: rows and columns of the tokens, whose product is T.
         proj_scale: float32 [3, C] of a quantized weight, else None.

@@ -21,7 +21,7 @@ def linear(
 
     Args:
         x: float32 or bfloat16 [..., K]. All else is of its dtype.
-        weight: [N, K]: out, in. Or int8, quantized as :mod:`aedmae_fast.ops.quantize` says.
+        weight: [N, K]: out, in. Or in 8 bits, as :mod:`aedmae_fast.ops.quantize` says.
         bias: [N].
         residual: [..., N] or None.
         scale: float32 [N] of a quantized weight, else None.

@@ -34,7 +34,7 @@ def mlp(
     Args:
         x: float32 or bfloat16 [B, 1+T, C], [CLS] first, contiguous. All else is of its dtype.
         norm_weight, norm_bias: [C].
-        up_weight: [R, C]: out, in. Or int8, quantized as :mod:`aedmae_fast.ops.quantize` says.
+        up_weight: [R, C]: out, in. Or in 8 bits, as :mod:`aedmae_fast.ops.quantize` says.
         up_bias: [R].
         down_weight: [C, R], quantized where ``up_weight`` is.
         down_bias: [C].

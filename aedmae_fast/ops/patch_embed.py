@@ -15,6 +15,7 @@ from torch import Tensor
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 from aedmae_fast.ops.parameters import EPS, check_parameters
+from aedmae_fast.ops.quantize import between, check_weight
 from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["patch_embed"]
@@ -29,6 +30,7 @@ def patch_embed(
     norm_weight: Tensor,
     norm_bias: Tensor,
     patch: int,
+    scale: Tensor | None = None,
 ) -> Tensor:
     """Visible tokens of B windows.
 
@@ -36,19 +38,23 @@ def patch_embed(
         frames: uint8 [T, H, W, 3], contiguous: the ring of prepared frames, BGR. H and W are multiples of ``patch``.
         windows: int64 [B, 3], indices into ``frames``: t-3, t, t+3. Not checked: what lies outside is undefined.
         ids_keep: int64 [B, V], visible tokens in the order they are wanted, rows first. Not checked either.
-        weight: float32 or bfloat16 [C, 3*patch*patch*3]: out; frame, row, column, colour.
-        bias, norm_weight, norm_bias: [C], of the dtype of ``weight``.
+        weight: [C, 3*patch*patch*3] of the dtype of ``bias``: out; frame, row, column, colour. Or int8, quantized as
+            :mod:`aedmae_fast.ops.quantize` says; pixels are integers as they are, and have no scale.
+        bias: float32 or bfloat16 [C].
+        norm_weight, norm_bias: [C], of the dtype of ``bias``.
         patch: side of the patches in pixels.
+        scale: float32 [C] of a quantized weight, else None.
 
     Returns:
-        [B, V, C], contiguous, in the dtype of ``weight``.
+        [B, V, C], contiguous, in the dtype of ``bias``.
 
     Raises:
         TypeError: a wrong dtype.
         ValueError: shapes or devices that do not fit each other.
     """
-    _check(frames, windows, ids_keep, weight, bias, norm_weight, norm_bias, patch)
-    return torch.ops.aedmae.patch_embed(frames, windows, ids_keep, weight, bias, norm_weight, norm_bias, patch)
+    arguments = frames, windows, ids_keep, weight, bias, norm_weight, norm_bias, patch, scale
+    _check(*arguments)
+    return torch.ops.aedmae.patch_embed(*arguments)
 
 
 def patch_embed_reference(
@@ -60,6 +66,7 @@ def patch_embed_reference(
     norm_weight: Tensor,
     norm_bias: Tensor,
     patch: int,
+    scale: Tensor | None = None,
 ) -> Tensor:
     """:func:`patch_embed` in plain PyTorch: the executable specification."""
     t, h, w, c = frames.shape
@@ -67,9 +74,11 @@ def patch_embed_reference(
     patches = frames.reshape(t, rows, patch, columns, patch * c).transpose(2, 3)  # [T, rows, columns, d, d*3]
     patches = patches.reshape(t, rows * columns, -1)  # [T, L, d*d*3]
     seen = patches[windows[:, None], ids_keep[..., None]]  # [B, V, 3, d*d*3]
-    return F.layer_norm(
-        F.linear(seen.flatten(2).to(weight.dtype), weight, bias), (len(weight),), norm_weight, norm_bias, EPS
-    )
+    dtype = between(bias, scale)
+    if scale is not None:
+        weight = weight.to(dtype) * scale.to(dtype)[:, None]
+    tokens = F.linear(seen.flatten(2).to(dtype), weight, bias.to(dtype))
+    return F.layer_norm(tokens, (len(weight),), norm_weight.to(dtype), norm_bias.to(dtype), EPS).to(bias.dtype)
 
 
 def _check(
@@ -81,25 +90,29 @@ def _check(
     norm_weight: Tensor,
     norm_bias: Tensor,
     patch: int,
+    scale: Tensor | None,
 ) -> None:
     if frames.dtype != torch.uint8:
         raise TypeError(f"frames: expected uint8, found {frames.dtype}")
     for name, index in (("windows", windows), ("ids_keep", ids_keep)):
         if index.dtype != torch.int64:
             raise TypeError(f"{name}: expected int64, found {index.dtype}")
-    if weight.dtype not in native.DTYPES:
-        raise TypeError(f"weight: expected float32 or bfloat16, found {weight.dtype}")
+    if bias.dtype not in native.DTYPES:
+        raise TypeError(f"bias: expected float32 or bfloat16, found {bias.dtype}")
     if frames.ndim != 4 or frames.shape[3] != 3 or patch < 1 or frames.shape[1] % patch or frames.shape[2] % patch:
         raise ValueError(f"frames: expected [T, H, W, 3] in whole patches of {patch}, found {tuple(frames.shape)}")
     if windows.ndim != 2 or windows.shape[1] != 3:
         raise ValueError(f"windows: expected [B, 3], found {tuple(windows.shape)}")
     if ids_keep.ndim != 2 or len(ids_keep) != len(windows):
         raise ValueError(f"ids_keep: expected [{len(windows)}, V], found {tuple(ids_keep.shape)}")
-    if weight.ndim != 2 or weight.shape[1] != 9 * patch * patch:
-        raise ValueError(f"weight: expected [C, {9 * patch * patch}], found {tuple(weight.shape)}")
-    vectors = (("bias", bias), ("norm_weight", norm_weight), ("norm_bias", norm_bias))
-    check_parameters("weight", weight, [(name, vector, (len(weight),)) for name, vector in vectors])
-    for name, value in (("windows", windows), ("ids_keep", ids_keep), ("weight", weight)):
+    if bias.ndim != 1:
+        raise ValueError(f"bias: expected [C], found {tuple(bias.shape)}")
+    c = len(bias)
+    if scale is not None and weight.dtype != torch.int8:
+        raise TypeError(f"weight: expected torch.int8, as it has a scale, found {weight.dtype}")
+    check_weight("weight", weight, scale, (c, 9 * patch * patch), bias, "bias")
+    check_parameters("bias", bias, [("norm_weight", norm_weight, (c,)), ("norm_bias", norm_bias, (c,))])
+    for name, value in (("windows", windows), ("ids_keep", ids_keep), ("bias", bias)):
         if value.device != frames.device:
             raise ValueError(f"{name}: expected on {frames.device} as frames, found on {value.device}")
 
@@ -113,8 +126,9 @@ def _fake(
     norm_weight: Tensor,
     norm_bias: Tensor,
     patch: int,
+    scale: Tensor | None = None,
 ) -> Tensor:
-    return weight.new_empty((*ids_keep.shape, len(weight)))
+    return bias.new_empty((*ids_keep.shape, len(bias)))
 
 
 def _cpu(
@@ -126,17 +140,19 @@ def _cpu(
     norm_weight: Tensor,
     norm_bias: Tensor,
     patch: int,
+    scale: Tensor | None = None,
 ) -> Tensor:
-    inputs = [t.contiguous() for t in (frames, windows, ids_keep, weight, bias, norm_weight, norm_bias)]
-    out = weight.new_empty((*ids_keep.shape, len(weight)))
-    shape = (*ids_keep.shape[:1], *frames.shape[1:3], ids_keep.shape[1], len(weight), patch)
-    native.cpu().patch_embed(weight.dtype == torch.bfloat16, *[t.data_ptr() for t in inputs], out.data_ptr(), shape)
+    given = frames, windows, ids_keep, weight, bias, scale, norm_weight, norm_bias
+    inputs = [None if t is None else t.contiguous() for t in given]
+    out = bias.new_empty((*ids_keep.shape, len(bias)))
+    shape = (*ids_keep.shape[:1], *frames.shape[1:3], ids_keep.shape[1], len(bias), patch)
+    native.cpu().patch_embed(bias.dtype == torch.bfloat16, *map(native.address, inputs), out.data_ptr(), shape)
     return out
 
 
 register(
     "patch_embed(Tensor frames, Tensor windows, Tensor ids_keep, Tensor weight, Tensor bias, Tensor norm_weight,"
-    " Tensor norm_bias, int patch) -> Tensor",
+    " Tensor norm_bias, int patch, Tensor? scale=None) -> Tensor",
     cpu=_cpu,
     cuda=with_triton("patch_embed", patch_embed_reference),
     fake=_fake,

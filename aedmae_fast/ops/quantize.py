@@ -11,7 +11,8 @@ Activations are quantized where they are multiplied, from their value in float32
     float8_e4m3fn   a = x rounded to nearest even, saturating at +-448: being floating point it needs no scale where
                     values lie well inside its range. Sums are in float32; out = sum * scale + bias.
 
-What follows is in float32, and the result is rounded once to the dtype of the activations.
+Pixels (``patch_embed``) are integers, which int8 multiplies as they are. What follows is in float32, and the result is
+rounded once to the dtype of the activations.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ __all__ = ["between", "check_weight", "linear_layer", "quantize_weight"]
 
 LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}  # magnitude; its keys are what weights are quantized to
 # What each kind of device has kernels for; of others than these (meta) all is taken.
-COMPUTED: dict[str, tuple[torch.dtype, ...]] = {"cpu": (torch.int8,), "cuda": ()}
+COMPUTED: dict[str, tuple[torch.dtype, ...]] = {"cpu": (torch.int8,), "cuda": (torch.float8_e4m3fn,)}
 TINY = 2.0**-100  # 127 / m is infinite below 2^-121
 
 
@@ -84,8 +85,10 @@ def _quantize_rows(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:  # f
     return (x * inverse).round(), most / LARGEST[dtype]
 
 
-def check_weight(name: str, weight: Tensor, scale: Tensor | None, shape: tuple[int, ...], like: Tensor) -> None:
-    """The weight called ``name`` is of ``shape``, and of the dtype of ``like``, which is ``x``, or quantized.
+def check_weight(
+    name: str, weight: Tensor, scale: Tensor | None, shape: tuple[int, ...], like: Tensor, like_name: str = "x"
+) -> None:
+    """The weight called ``name`` is of ``shape``, and of the dtype of ``like``, or quantized.
 
     Args:
         scale: of a quantized weight; its own name is that of the weight with ``scale`` for ``weight``.
@@ -95,7 +98,7 @@ def check_weight(name: str, weight: Tensor, scale: Tensor | None, shape: tuple[i
         ValueError: another shape or device, of weight or scale.
     """
     if scale is None:
-        check_parameters("x", like, [(name, weight, shape)])
+        check_parameters(like_name, like, [(name, weight, shape)])
         return
     if weight.dtype not in LARGEST:
         raise TypeError(f"{name}: expected {_names(LARGEST)}, as it has a scale, found {weight.dtype}")

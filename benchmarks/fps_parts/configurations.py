@@ -35,13 +35,15 @@ def rows_of(network: str, model: AedMae, waterfall_rows: list[dict[str, Any]]) -
     """What a waterfall says of ours and of the others, a row for each precision.
 
     ``fps`` and those in ``others``, each the best of its kind, are medians over the rounds; ``over_best_other`` is the
-    median of the rounds' ratios to the fastest of the others.
+    median of the rounds' ratios to the fastest of the others. They are those of the same precision, but where nobody
+    else has it (int8) of any.
     """
     c, found = model.config, []
     for precision in dict.fromkeys(row["precision"] for row in waterfall_rows):
         rows = [row for row in waterfall_rows if row["precision"] == precision]
-        best = {step: max(_of(rows, step), key=_fps) for step in (OURS, *OTHERS) if _of(rows, step)}
-        ours = best.pop(OURS)
+        ours = max(_of(rows, OURS), key=_fps)
+        others = rows if any(row["step"] in OTHERS for row in rows) else waterfall_rows
+        best = {step: max(_of(others, step), key=_fps) for step in OTHERS if _of(others, step)}
         rival = max(best.values(), key=_fps)
         ratios = [mine / theirs for mine, theirs in zip(ours["rounds"], rival["rounds"], strict=True)]
         found.append(

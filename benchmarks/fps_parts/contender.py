@@ -89,7 +89,7 @@ class Contender:
     """One row of the waterfall."""
 
     name: str
-    precision: str  # fp32, tf32 or bf16
+    precision: str  # fp32, tf32, bf16 or int8
     way: Way
     step: Step
     counts: str  # what is computed

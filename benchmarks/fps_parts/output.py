@@ -26,12 +26,17 @@ OURS = "InferenceModel"
 def waterfall_summary(rows: list[dict[str, Any]], precision: str, missing: dict[str, str]) -> dict[str, Any]:
     """The figures that are compared, each the best of its kind, in ``precision`` (ONNX Runtime in float32).
 
-    ``eager_fp32_fps`` is the first row, the paper's protocol. A figure that is missing is null, with its reason in
-    ``missing``.
+    ``eager_fp32_fps`` is the first row, the paper's protocol; ``int8_fps`` and ``fp8_fps`` are ours with linear
+    layers in 8 bits. A figure that is missing is null, with its reason in ``missing``.
     """
     ours = max((r for r in rows if r["step"].startswith(OURS) and r["precision"] == precision), key=_fps)
     summary: dict[str, Any] = {"model_fps": ours["fps"], "matrix_peak_share": ours["matrix_share"]}
     reasons = {}
+    for eight_bits, where in (("int8", "on CPUs only"), ("fp8", "on GPUs of compute capability 8.9 or above only")):
+        found = [row for row in rows if row["precision"] == eight_bits]
+        summary[f"{eight_bits}_fps"] = max(map(_fps, found)) if found else None
+        if not found:
+            reasons[f"{eight_bits}_fps"] = where
     for key, (step, fixed) in SUMMARY.items():
         found = [r for r in rows if r["step"] == step and r["precision"] == (fixed or precision)]
         if key == "eager_fp32_fps":

@@ -2,7 +2,8 @@
 
 One thread computes a few frames at a time, as the engine does, in turns with and without a clock around each operation
 that PyTorch dispatches; what an operation calls belongs to it. In the same turns run the yardsticks: a large linear
-layer, and a copy of as many bytes as one of our ops must read and write, each input and output once (caches included).
+layer, in int8 for the ops with weights in int8, and a copy of as many bytes as one of our ops must read and write, each
+input and output once (caches included).
 The op's floor is the larger of the two times that they take for its work, of which only products of matrices count. The
 fastest run of each counts: a disturbance only adds.
 """
@@ -45,6 +46,7 @@ class Calls:
     seconds: list[float] = field(default_factory=list)
     bytes: list[int] = field(default_factory=list)  # that each has to read and write
     operations: int = 0  # of all of them
+    dtype: torch.dtype | None = None  # of its products, where that is not the states'
 
 
 class Clock(TorchDispatchMode):
@@ -64,6 +66,8 @@ class Clock(TorchDispatchMode):
             calls = self.calls[f"{op.removeprefix(OURS)} -> {list(shape)}"]
             calls.bytes.append(_bytes(op, args, result))
             calls.operations += OPERATIONS[op](args, result) if op in OPERATIONS else 0
+            if any(isinstance(arg, Tensor) and arg.dtype == torch.int8 for arg in args):
+                calls.dtype = torch.int8
         else:
             calls = self.calls[op]
         calls.seconds.append(seconds)
@@ -81,8 +85,8 @@ def profile(step: Step, inputs: Inputs, dtype: torch.dtype, batch: int, rounds: 
     with Clock() as first:  # the warm-up as well
         step(slice(0, batch))
     copies = {size: copy_of(size, "cpu") for calls in first.calls.values() for size in calls.bytes}
-    product = square_linear(dtype, "cpu")
-    whole, matrix, copying = math.inf, math.inf, dict.fromkeys(copies, math.inf)
+    products = {d: square_linear(d, "cpu") for d in {dtype, *(calls.dtype or dtype for calls in first.calls.values())}}
+    whole, matrix, copying = math.inf, dict.fromkeys(products, math.inf), dict.fromkeys(copies, math.inf)
     spent: dict[str, float] = dict.fromkeys(first.calls, math.inf)  # op -> seconds
     for i in range(rounds):
         start = i * batch % (len(inputs.windows) - batch + 1)
@@ -92,11 +96,12 @@ def profile(step: Step, inputs: Inputs, dtype: torch.dtype, batch: int, rounds: 
             step(part)
         spent = {op: min(least, sum(clock.calls[op].seconds)) for op, least in spent.items()}
         copying = {size: min(least, _seconds(copies[size])) for size, least in copying.items()}
-        matrix = min(matrix, _seconds(product))
-    per_operation = matrix / square_operations("cpu")
+        matrix = {d: min(least, _seconds(products[d])) for d, least in matrix.items()}
+    per_operation = {d: seconds / square_operations("cpu") for d, seconds in matrix.items()}
     rows = []
     for op, calls in sorted(first.calls.items(), key=lambda item: -spent[item[0]]):
-        floors = {"matrix": calls.operations * per_operation, "copy": sum(copying[size] for size in calls.bytes)}
+        in_products = calls.operations * per_operation[calls.dtype or dtype]
+        floors = {"matrix": in_products, "copy": sum(copying[size] for size in calls.bytes)}
         bound = max(floors, key=floors.__getitem__) if calls.bytes else None
         rows.append(
             {
@@ -116,7 +121,7 @@ def profile(step: Step, inputs: Inputs, dtype: torch.dtype, batch: int, rounds: 
         "frame_ms": round(1e3 * whole / batch, 3),
         "around_ms": round(1e3 * around / batch, 4),
         "around_share": round(around / whole, 4),
-        "matrix_gflops": round(1e-9 / per_operation, 1),
+        "matrix_gflops": round(1e-9 / per_operation[dtype], 1),
         "rows": rows,
     }
 
@@ -125,7 +130,7 @@ def _bytes(op: str, args: tuple[Any, ...], result: Any) -> int:
     """The least that a call reads and writes; of the frames of ``patch_embed``, the patches that it takes."""
     tensors = [t for t in tree_leaves((args, result)) if isinstance(t, Tensor)]
     if op == f"{OURS}patch_embed":
-        tensors[0] = tensors[0].new_empty(math.prod(result.shape[:2]) * len(WINDOW) * CHANNELS * args[-1] ** 2)
+        tensors[0] = tensors[0].new_empty(math.prod(result.shape[:2]) * len(WINDOW) * CHANNELS * args[7] ** 2)
     return sum(t.numel() * t.element_size() for t in tensors)
 
 

@@ -14,21 +14,26 @@ from torch import Tensor, nn
 
 from aedmae_fast.config import WINDOW, ScoringPreset
 from aedmae_fast.engine.graph import GraphRunner
+from aedmae_fast.engine.precision import dtypes_of
 from aedmae_fast.model.inference import InferenceModel
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.ops import discrepancy_map, mean_filter
 
 from .contender import Contender, Inputs, Step, Way
 
-DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 PREDICTIONS = "teacher and student predictions, class logit"
 MAPS = "class logit, pixel maps of teacher's and student's errors, their means, the maps' spatial filter"
 MIDDLE = WINDOW.index(0)
 
 
+def states_dtype(precision: str) -> torch.dtype:
+    """What is computed in; ``int8`` and ``fp8`` are for some of the products only."""
+    return torch.float32 if precision == "tf32" else dtypes_of(precision).states
+
+
 def plain(model: AedMae, inputs: Inputs, precision: str, way: Way) -> Contender:
     """``model/network.py`` as it stands, which encodes the visible patches only."""
-    network = copy.deepcopy(model).to(inputs.device, DTYPES[precision])
+    network = copy.deepcopy(model).to(inputs.device, states_dtype(precision))
     step = _on_windows(network, inputs)
     return Contender("plain", precision, way, step, PREDICTIONS, step)
 
@@ -39,7 +44,7 @@ def compiled(model: AedMae, inputs: Inputs, precision: str, way: Way) -> Contend
     Raises:
         RuntimeError: it does not compile here; says why.
     """
-    network = copy.deepcopy(model).to(inputs.device, DTYPES[precision])
+    network = copy.deepcopy(model).to(inputs.device, states_dtype(precision))
     mode = "max-autotune" if inputs.device.type == "cuda" else "default"
     step = _on_windows(torch.compile(network, dynamic=False, mode=mode), inputs)
     way.run(step, way.batch, inputs.device)
@@ -59,7 +64,7 @@ class Ours:
     """``InferenceModel`` and what makes maps of its states: folded weights, every step one of our ops."""
 
     def __init__(self, model: AedMae, inputs: Inputs, precision: str, preset: ScoringPreset) -> None:
-        self._model = InferenceModel(model, inputs.device, DTYPES[precision])
+        self._model = InferenceModel(model, inputs.device, *dtypes_of(precision))
         self._inputs, self._preset, self._precision = inputs, preset, precision
         self._frames = inputs.windows.flatten(0, 1)  # [3*N, H, W, 3]
         n = len(inputs.windows)

@@ -21,11 +21,12 @@ from aedmae_fast.model.onnx import export_onnx
 
 from . import onnx_contenders
 from .contender import Contender, Inputs, Way
-from .torch_contenders import DTYPES, Ours, baseline, compiled, load_baseline, plain
+from .torch_contenders import Ours, baseline, compiled, load_baseline, plain, states_dtype
 
 PAPER_BATCH = 32
 PRODUCTS = 16  # large linear layers per thread and turn: the device's matrix rate
 OPTIONAL = ("compile", "onnxruntime", "openvino")
+OURS_ALONE = ("int8", "fp8")  # precisions that the plain network has not
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,8 @@ def contenders(wanted: Wanted, inputs: Inputs) -> tuple[list[Contender], dict[st
     add("ours", lambda: (each.contender(way) for each in ours.values() for way in ways))
     if inputs.device.type == "cuda":
         add("graph", lambda: (each.captured(wanted.batch) for each in ours.values()))
-    add("compile", lambda: (compiled(wanted.model, inputs, p, way) for p in ours for way in ways))
+    shared = [p for p in ours if p not in OURS_ALONE]
+    add("compile", lambda: (compiled(wanted.model, inputs, p, way) for p in shared for way in ways))
     _add_onnx(wanted, inputs, ways, add)
     if (spec := wanted.baseline) is not None:
         network = load_baseline(spec)
@@ -88,7 +90,7 @@ def _plain(wanted: Wanted, inputs: Inputs) -> Iterable[Contender]:
     for way in _eager_ways(wanted, inputs):
         yield plain(wanted.model, inputs, "fp32", way)
     for precision in wanted.precisions:
-        for way in _best_ways(wanted, inputs):
+        for way in _best_ways(wanted, inputs) if precision not in OURS_ALONE else ():
             yield plain(wanted.model, inputs, precision, way)
 
 
@@ -115,8 +117,9 @@ def measure(wanted: Wanted, inputs: Inputs, rounds: int) -> tuple[list[dict[str,
     """A row for each contender, and why those that are missing are.
 
     ``fps`` is the median over the rounds; ``over_eager`` the median of the rounds' ratios to the first row; ``share``
-    that of operations a second to those of large matrix products, which take their turn in every round; ``error`` the
-    relative RMSE of the predictions against the plain network in float64.
+    that of operations a second to those of large matrix products, which take their turn in every round (for int8 and
+    fp8, those in the precision of all else); ``error`` the relative RMSE of the predictions against the plain network
+    in float64.
     """
     entrants, missing = contenders(wanted, inputs)
     device, frames = inputs.device, len(inputs.windows)
@@ -155,7 +158,7 @@ def measure(wanted: Wanted, inputs: Inputs, rounds: int) -> tuple[list[dict[str,
 
 def _matrix_product(precision: str, inputs: Inputs, threads: int) -> Contender:
     """A large linear layer as a contender, on a CPU one in each thread: what the device has to give."""
-    device, run = inputs.device, square_linear(DTYPES[precision], inputs.device.type)
+    device, run = inputs.device, square_linear(states_dtype(precision), inputs.device.type)
     way = Way(1, threads, apart=device.type == "cpu")
     product = Contender("matrix product", precision, way, lambda _: run(), "a matrix product")
     product.rate(threads, device)  # warm-up

@@ -22,7 +22,7 @@ class Case:
     ``run`` and every baseline return the same result, a tensor or an array or a tuple of them, within ``atol``; the
     benchmark checks it. Baselines are named as columns of the table: ``eager`` and ``compile`` (PyTorch), ``opencv``
     (OpenCV or NumPy, with PyTorch where they lack a step), ``sdpa`` (PyTorch's attention), ``step`` (the training step
-    that the op is part of).
+    that the op is part of), ``unquantized`` (the op itself, its weights as they were, on the best instruction set).
     """
 
     op: str

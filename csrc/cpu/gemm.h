@@ -79,12 +79,15 @@ inline Float steps_at(const T* row, int64_t k, int64_t size) {
     }
     return steps;
   } else if constexpr (std::is_same_v<T, int8_t>) {
-    Operand elements[kWidth * kPerStep<Operand>] = {};
-    const int64_t live = least(size - k, kWidth * kPerStep<Operand>);
-    for (int64_t i = 0; i < live; ++i) elements[i] = row[k + i];
-    Float steps;
-    std::memcpy(&steps, elements, sizeof steps);
-    return steps;
+    typedef int8_t Bytes __attribute__((vector_size(kWidth * kPerStep<Operand>)));
+    typedef Operand Wide __attribute__((vector_size(4 * kWidth)));
+    Bytes bytes{};
+    if (size - k >= kWidth * kPerStep<Operand>) {
+      std::memcpy(&bytes, row + k, sizeof bytes);
+    } else {
+      std::memcpy(&bytes, row + k, size - k);
+    }
+    return (Float)__builtin_convertvector(bytes, Wide);
   } else {
     return load(row + k, size - k);  // one element a step, widened
   }

@@ -15,20 +15,21 @@ template <class Operand>
 struct Layer {
   Panels<Operand> weight;
   const float *bias, *scale;  // [N], padded; scale of a quantized weight
-  const float* lifts;         // [N]: int32, what levels that are kLift too high add to the sums; null where that is 0
+  const float* lifts;         // [N]: int32, what rows that are kLift too high add to the sums; null where they are not
 };
 
-// The layer of a weight [N, K], in int8 for levels, else of T like its bias [N].
+// The layer of a weight [N, K], in int8 for levels, else of T like its bias [N]; for levels of quantize() or, if they are
+// not lifted, for those of a tensor.
 template <class Operand, class T>
 Layer<Operand> take_layer(Scratch& scratch, const void* weight, const void* bias, const float* scale, int64_t k,
-                          int64_t n) {
+                          int64_t n, bool lifted = true) {
   Layer<Operand> layer{take_panels<Operand>(scratch, k, n), widened<T>(scratch, bias, n), nullptr, nullptr};
   if constexpr (!std::is_same_v<Operand, Level>) {
     pack_transposed(layer.weight, static_cast<const T*>(weight), k, k);
   } else {
     pack_transposed(layer.weight, static_cast<const int8_t*>(weight), k, k);
     layer.scale = widened<float>(scratch, scale, n);
-    if (kLift) layer.lifts = take_lifts(scratch, layer.weight);
+    if (kLift && lifted) layer.lifts = take_lifts(scratch, layer.weight);
   }
   return layer;
 }
@@ -41,7 +42,7 @@ inline void apply(const Rows<Operand>& x, int64_t rows, const Layer<Operand>& la
     const Float bias = load(layer.bias + column);
     if constexpr (std::is_same_v<Operand, Level>) {
       Int sum = (Int)value;
-      if (kLift) sum -= (Int)load(layer.lifts + column);
+      if (layer.lifts) sum -= (Int)load(layer.lifts + column);
       epilogue(i, column, fma(to_float(sum), all(x.scales[i]) * load(layer.scale + column), bias));
     } else {
       epilogue(i, column, value + bias);

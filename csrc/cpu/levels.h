@@ -72,8 +72,7 @@ float quantize(const T* x, int64_t size, Level* to) {
     const Int magnitude = (Int)abs(load(x + j, size - j));
     most = magnitude > most ? magnitude : most;
   }
-  int32_t largest = most[0];
-  for (int i = 1; i < kWidth; ++i) largest = largest > most[i] ? largest : most[i];
+  const int32_t largest = max(most);
   float m;
   std::memcpy(&m, &largest, sizeof m);
   if (m < kTiny) m = 0;

@@ -78,6 +78,7 @@ struct PatchEmbed {
   const uint8_t* frames;                // [T, height, width, 3]
   const int64_t *windows, *ids_keep;    // [B, 3], [B, V]
   const void *weight, *bias;            // [C, 3 * patch * patch * 3], [C]
+  const float* scale;                   // [C]
   const void *norm_weight, *norm_bias;  // [C]
   void* out;                            // [B, V, C]
   int64_t batch, height, width, visible, c, patch;
@@ -98,6 +99,7 @@ struct Int8Kernels {
   void (*dwconv_qkv)(const DwconvQkv&, Scratch&);
   void (*linear)(const Linear&, Scratch&);
   void (*mlp)(const Mlp&, Scratch&);
+  void (*patch_embed)(const PatchEmbed&, Scratch&);
 };
 
 namespace base {

@@ -1,6 +1,7 @@
-// gcc 12 warns of its own _mm512_undefined_epi32 (bug 105593).
+// gcc 12 warns of its own _mm512_undefined_epi32 and the like (bug 105593).
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 #define AEDMAE_ISA avx512_bf16
 #include "network_impl.h"

@@ -65,12 +65,12 @@ void bind_mlp(bool bf16, Address x, Address norm_weight, Address norm_bias, Addr
 }
 
 void bind_patch_embed(bool bf16, Address frames, Address windows, Address ids_keep, Address weight, Address bias,
-                      Address norm_weight, Address norm_bias, Address out,
-                      std::array<int64_t, 6> shape) {  // B, height, width, V, C, patch
-  run(network(bf16).patch_embed,
+                      Address weight_scale, Address norm_weight, Address norm_bias, Address out,
+                      std::array<int64_t, 6> shape) {  // weight_scale 0: none; shape B, height, width, V, C, patch
+  run(weight_scale ? int8(bf16).patch_embed : network(bf16).patch_embed,
       PatchEmbed{static_cast<const uint8_t*>(from(frames)), static_cast<const int64_t*>(from(windows)),
-                 static_cast<const int64_t*>(from(ids_keep)), from(weight), from(bias), from(norm_weight),
-                 from(norm_bias), to(out), shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]});
+                 static_cast<const int64_t*>(from(ids_keep)), from(weight), from(bias), scale(weight_scale),
+                 from(norm_weight), from(norm_bias), to(out), shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]});
 }
 
 }  // namespace

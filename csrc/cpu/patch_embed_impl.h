@@ -1,8 +1,9 @@
 // patch_embed, compiled once per instruction set: a few visible patches at a time are gathered and multiplied, and
-// LayerNorm takes the rows from the cache. Pixels are exact as operands: bfloat16 holds 0..255.
+// LayerNorm takes the rows from the cache. Pixels are exact as operands: bfloat16 holds 0..255, and so do levels, which
+// thus need no scale.
 #pragma once
 
-#include "rows.h"
+#include "layer.h"
 
 namespace aedmae {
 namespace AEDMAE_ISA {
@@ -16,29 +17,34 @@ void gather(const PatchEmbed& a, const int64_t* window, int64_t token, Operand* 
   for (int f = 0; f < 3; ++f)
     for (int64_t y = 0; y < a.patch; ++y, to += run) {
       const uint8_t* from = a.frames + window[f] * a.height * line + corner + y * line;
-      for (int64_t x = 0; x < run; x += kWidth) store(to + x, load(from + x, run - x), run - x);
+      if constexpr (std::is_same_v<Operand, uint8_t>) {
+        std::memcpy(to, from, run);
+      } else if constexpr (std::is_same_v<Operand, Level>) {
+        for (int64_t x = 0; x < run; ++x) to[x] = from[x];
+      } else {
+        for (int64_t x = 0; x < run; x += kWidth) store(to + x, load(from + x, run - x), run - x);
+      }
     }
 }
 
-template <class T>
+template <class T, class Operand>
 void patch_embed(const PatchEmbed& a, Scratch& scratch) {
-  using Operand = typename OperandOf<T>::type;
   constexpr int64_t kBlock = 8 * kRows;
   const int64_t k = 9 * a.patch * a.patch, stride = round_up(k, kWidth), c_padded = round_up(a.c, kWidth);
   const Norm norm = take_norm<T>(scratch, a.norm_weight, a.norm_bias, a.c);
-  const float* bias = widened<T>(scratch, a.bias, a.c);
-  auto weight = take_panels<Operand>(scratch, k, a.c);
-  pack_transposed(weight, static_cast<const T*>(a.weight), k, k);
+  const auto layer = take_layer<Operand, T>(scratch, a.weight, a.bias, a.scale, k, a.c, false);
   auto* pixels = take<Operand>(scratch, kBlock * stride);
   auto* tokens = take<float>(scratch, kBlock * c_padded);
+  auto* ones = take<float>(scratch, kBlock);
+  for (int64_t i = 0; i < kBlock; ++i) ones[i] = 1;
   std::memset(pixels, 0, kBlock * stride * sizeof(Operand));  // the last step may reach beyond k
 
   for (int64_t b = 0; b < a.batch; ++b)
     for (int64_t row = 0; row < a.visible; row += kBlock) {
       const int64_t rows = least(a.visible - row, kBlock), first = b * a.visible + row;
       for (int64_t i = 0; i < rows; ++i) gather(a, a.windows + 3 * b, a.ids_keep[first + i], pixels + i * stride);
-      multiply(pixels, stride, rows, weight, [&](int64_t i, int64_t column, Float value) {
-        store(tokens + i * c_padded + column, value + load(bias + column));
+      apply(Rows<Operand>{pixels, stride, ones}, rows, layer, [&](int64_t i, int64_t column, Float value) {
+        store(tokens + i * c_padded + column, value);
       });
       for (int64_t i = 0; i < rows; ++i)
         layer_norm(norm, tokens + i * c_padded, static_cast<T*>(a.out) + (first + i) * a.c, a.c);

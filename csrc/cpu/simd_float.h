@@ -125,15 +125,29 @@ inline Float abs(Float a) { return (Float)((Uint)a & 0x7fffffff); }
 
 // Sum and maximum of the lanes, always in the same order.
 inline float sum(Float a) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps(a);
+#else
   float total = 0;
   for (int i = 0; i < kWidth; ++i) total += a[i];
   return total;
+#endif
 }
 
 inline float max(Float a) {
   float most = a[0];
   for (int i = 1; i < kWidth; ++i) most = most > a[i] ? most : a[i];
   return most;
+}
+
+inline int32_t max(Int a) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_epi32((__m512i)a);
+#else
+  int32_t most = a[0];
+  for (int i = 1; i < kWidth; ++i) most = most > a[i] ? most : a[i];
+  return most;
+#endif
 }
 
 // c[0] + c[1] x + c[2] x^2 + ...

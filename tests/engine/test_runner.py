@@ -254,7 +254,7 @@ def submitted(runner: Runner, frames: torch.Tensor) -> Callable[[], Computed]:
 @pytest.mark.needs_cuda
 def test_on_gpu_nobody_waits_before_the_results_are_wanted(tiny_model: AedMae) -> None:
     runner = Runner(tiny_model, PRESETS["paper"], "cuda", "bf16", 1)
-    assert runner.device.type == "cuda"
+    assert runner.device == torch.device("cuda", torch.cuda.current_device())
     frames = torch.randint(0, 256, (70, TINY.height, TINY.width, 3), dtype=torch.uint8).pin_memory()
     expected = submitted(runner, frames)()  # compiles and captures
     assert isinstance(runner._graph, GraphRunner)

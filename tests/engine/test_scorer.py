@@ -12,9 +12,10 @@ import torch
 
 from aedmae_fast import Scorer
 from aedmae_fast.config import PRESETS
-from aedmae_fast.engine.choose import ChoiceError, choose_precision
+from aedmae_fast.engine import choose
+from aedmae_fast.engine.choose import ChoiceError, choose_device, choose_precision
 from aedmae_fast.engine.postprocess import final_score
-from aedmae_fast.engine.precision import PRECISIONS
+from aedmae_fast.engine.precision import eight_bits_on
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.model.masks import mask_bank
 from aedmae_fast.model.network import AedMae
@@ -145,9 +146,13 @@ def test_columns_of_a_network_without_a_class_head(tiny_model: AedMae) -> None:
 # ---- bit for bit ----
 
 
-@pytest.fixture(params=PRECISIONS)
+@pytest.fixture(params=["fp32", "bf16", "8 bits"])
 def precision(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+    if request.param != "8 bits":
+        return str(request.param)
+    if (found := eight_bits_on(torch.device(choose_device("auto").value))) is None:
+        pytest.skip("the GPU has no float8")
+    return found
 
 
 @pytest.fixture
@@ -351,7 +356,7 @@ def test_stream_refuses_what_it_cannot(tiny_model: AedMae) -> None:
     [
         ({"device": "tpu"}, "device: expected auto, cpu, cuda or cuda:N, found 'tpu'"),
         ({"device": "cuda:99"}, "torch sees . CUDA devices"),
-        ({"precision": "fp16"}, "precision: expected auto or one of fp32, bf16, int8, found 'fp16'"),
+        ({"precision": "fp16"}, "precision: expected auto or one of fp32, bf16, int8, fp8, found 'fp16'"),
         ({"preset": "best"}, "preset: expected auto or one of"),
         ({"batch_size": 0}, "batch_size: expected auto or a whole number from 1, found 0"),
         ({"workers": "many"}, "workers: expected auto or"),
@@ -389,6 +394,18 @@ def test_int8_is_refused_on_a_gpu() -> None:
         choose_precision("int8", "cuda:1")
 
 
+def test_fp8_is_refused_on_a_cpu_and_on_a_gpu_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        ChoiceError, match="'fp8' is computed on GPUs only, but the device is cpu; use int8, bf16 or fp32"
+    ):
+        choose_precision("fp8", "cpu")
+    reason = "compute capability 8.6 of the device is below 8.9"
+    monkeypatch.setattr(choose, "why_no_fp8", lambda device: reason if device.index == 1 else "")
+    with pytest.raises(ChoiceError, match=f"'fp8' cannot be computed on cuda:1: {reason}; use bf16 or fp32"):
+        choose_precision("fp8", "cuda:1")
+    assert choose_precision("fp8", "cuda:0") == ("fp8", "asked for; linear layers in float8, the rest in bf16")
+
+
 def test_auto_is_bf16_where_the_cpu_computes_in_it(isa: str, tiny_model: AedMae) -> None:
     assert Scorer(tiny_model, device="cpu").choices["precision"].value == ("bf16" if isa == "avx512_bf16" else "fp32")
 
@@ -398,3 +415,13 @@ def test_cuda_agrees_with_the_cpu(tiny_model: AedMae) -> None:
     cpu = Scorer(tiny_model, device="cpu", precision="fp32").score_frames(pixels(20))
     cuda = Scorer(tiny_model, device="cuda", precision="fp32").score_frames(pixels(20))
     np.testing.assert_allclose(cuda.raw, cpu.raw, rtol=1e-4)
+
+
+@pytest.mark.needs_cuda
+def test_on_gpu_fp8_is_near_fp32(tiny_model: AedMae) -> None:
+    if eight_bits_on(torch.device("cuda")) is None:
+        pytest.skip("the GPU has no float8")
+    single = Scorer(tiny_model, device="cuda", precision="fp32").score_frames(pixels(20))
+    quantized = Scorer(tiny_model, device="cuda", precision="fp8").score_frames(pixels(20))
+    assert not np.array_equal(single.raw, quantized.raw)
+    np.testing.assert_allclose(quantized.raw, single.raw, rtol=0.1)

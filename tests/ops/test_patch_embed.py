@@ -11,6 +11,7 @@ from torch import Tensor
 from aedmae_fast.config import CONFIGS
 from aedmae_fast.ops import patch_embed
 from aedmae_fast.ops.patch_embed import patch_embed_reference
+from aedmae_fast.ops.quantize import quantize_weight
 from tests.ops.network_kernels import BOUNDS, DTYPES, check, normal
 
 
@@ -31,11 +32,20 @@ def inputs(
     ]
 
 
+def in_int8(arguments: list[Tensor], patch: int) -> list[Tensor | int]:
+    """All arguments, the weight quantized."""
+    *before, weight, bias, norm_weight, norm_bias = arguments
+    levels, scale = quantize_weight(weight, torch.int8)
+    return [*before, levels, bias, norm_weight, norm_bias, patch, scale]
+
+
 @DTYPES
+@pytest.mark.parametrize("int8", [False, True], ids=["", "int8"])
 @pytest.mark.parametrize("name", sorted(CONFIGS))
-def test_every_configuration_agrees_with_float64(isa: str, name: str, dtype: torch.dtype) -> None:
+def test_every_configuration_agrees_with_float64(isa: str, name: str, dtype: torch.dtype, int8: bool) -> None:
     c = CONFIGS[name]
-    check(patch_embed, patch_embed_reference, *inputs(*c.grid, c.patch, c.kept, dtype, batch=1), c.patch)
+    arguments = inputs(*c.grid, c.patch, c.kept, dtype, batch=1)
+    check(patch_embed, patch_embed_reference, *(in_int8(arguments, c.patch) if int8 else [*arguments, c.patch]))
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -47,13 +57,22 @@ def test_every_configuration_agrees_with_float64(isa: str, name: str, dtype: tor
     c=st.integers(8, 70),  # the fewer values, the more LayerNorm magnifies rounding
     seed=st.integers(0, 2**31),
     dtype=st.sampled_from(list(BOUNDS)),
+    int8=st.booleans(),
 )
 def test_any_shape(
-    isa: str, grid: tuple[int, int], patch: int, share: float, batch: int, c: int, seed: int, dtype: torch.dtype
+    isa: str,
+    grid: tuple[int, int],
+    patch: int,
+    share: float,
+    batch: int,
+    c: int,
+    seed: int,
+    dtype: torch.dtype,
+    int8: bool,
 ) -> None:
     torch.manual_seed(seed)
-    visible = int(share * grid[0] * grid[1])
-    check(patch_embed, patch_embed_reference, *inputs(*grid, patch, visible, dtype, batch=batch, c=c), patch)
+    arguments = inputs(*grid, patch, int(share * grid[0] * grid[1]), dtype, batch=batch, c=c)
+    check(patch_embed, patch_embed_reference, *(in_int8(arguments, patch) if int8 else [*arguments, patch]))
 
 
 @DTYPES
@@ -66,7 +85,9 @@ def test_few_channels(isa: str, c: int, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("fill", [0, 255])
 def test_extremes(isa: str, fill: int, dtype: torch.dtype) -> None:
     frames, *rest = inputs(3, 5, 4, 7, dtype, c=40)
-    check(patch_embed, patch_embed_reference, torch.full_like(frames, fill), *rest, 4)
+    frames.fill_(fill)
+    check(patch_embed, patch_embed_reference, frames, *rest, 4)
+    check(patch_embed, patch_embed_reference, *in_int8([frames, *rest], 4))
 
 
 def test_pixels_are_those_of_their_window_patch_and_place(isa: str) -> None:
@@ -92,6 +113,23 @@ def test_a_window_does_not_depend_on_its_batch(isa: str, dtype: torch.dtype) -> 
         assert torch.equal(alone[0], whole[i])
 
 
+def test_int8_pixels_are_those_of_their_window_patch_and_place(isa: str) -> None:
+    """As above; and no other value than the pixel's own takes part."""
+    c = 36
+    frames, windows, ids, *_ = inputs(4, 6, 2, 11, torch.float32, c=c)
+    one, none = torch.ones(c), torch.zeros(c)
+    plain = patch_embed(frames, windows, ids, torch.eye(c), none, one, none, 2)
+    found = patch_embed(frames, windows, ids, torch.eye(c, dtype=torch.int8), none, one, none, 2, one)
+    torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-6)
+
+
+def test_float8_is_not_for_pixels() -> None:
+    """It holds few of the integers up to 255."""
+    frames, windows, ids, weight, *rest = inputs(4, 6, 2, 11, torch.float32, c=12)
+    with pytest.raises(TypeError, match=r"weight: expected torch.int8, as it has a scale, found torch.float8_e4m3fn"):
+        patch_embed(frames, windows, ids, *quantize_weight(weight, torch.float8_e4m3fn)[:1], *rest, 2, torch.ones(12))
+
+
 def test_strided_arguments_are_copied() -> None:
     frames, *rest = inputs(3, 4, 2, 5, torch.float32, c=12)
     strided = [t.mT.contiguous().mT if t.ndim > 1 else t.repeat_interleave(2)[::2] for t in (frames, *rest)]
@@ -100,7 +138,9 @@ def test_strided_arguments_are_copied() -> None:
 
 @DTYPES
 def test_opcheck(dtype: torch.dtype) -> None:
-    torch.library.opcheck(torch.ops.aedmae.patch_embed.default, (*inputs(2, 3, 2, 4, dtype, c=8), 2))
+    arguments = inputs(2, 3, 2, 4, dtype, c=8)
+    torch.library.opcheck(torch.ops.aedmae.patch_embed.default, (*arguments, 2))
+    torch.library.opcheck(torch.ops.aedmae.patch_embed.default, tuple(in_int8(arguments, 2)))
 
 
 def test_torch_compile_takes_it_whole() -> None:
@@ -123,9 +163,11 @@ NAMES = ("frames", "windows", "ids_keep", "weight", "bias", "norm_weight", "norm
         ("windows", ValueError, "expected on cpu as frames, found on meta", lambda t: t.to("meta")),
         ("ids_keep", TypeError, "expected int64, found torch.int32", lambda t: t.int()),
         ("ids_keep", ValueError, r"expected \[2, V\], found \(1, 4\)", lambda t: t[1:]),
-        ("weight", TypeError, "expected float32 or bfloat16, found torch.float64", lambda t: t.double()),
-        ("weight", ValueError, r"expected \[C, 36\], found \(8, 35\)", lambda t: t[:, 1:]),
-        ("bias", TypeError, "expected torch.float32 as weight, found torch.bfloat16", lambda t: t.bfloat16()),
+        ("weight", TypeError, "expected torch.float32 as bias, found torch.bfloat16", lambda t: t.bfloat16()),
+        ("weight", TypeError, "expected torch.float32 as bias, found torch.int8", lambda t: t.to(torch.int8)),
+        ("weight", ValueError, r"expected \(8, 36\) on cpu, found \(8, 35\)", lambda t: t[:, 1:]),
+        ("bias", TypeError, "expected float32 or bfloat16, found torch.float64", lambda t: t.double()),
+        ("bias", ValueError, r"expected \[C\], found \(8, 1\)", lambda t: t[:, None]),
         ("norm_weight", ValueError, r"expected \(8,\) on cpu, found \(7,\) on cpu", lambda t: t[1:]),
         ("norm_bias", ValueError, r"expected \(8,\) on cpu, found \(8,\) on meta", lambda t: t.to("meta")),
     ],

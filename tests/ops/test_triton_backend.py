@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -66,14 +67,56 @@ print(BACKENDS["attention"]()["cuda"])
     ],
 )
 def test_the_reason(monkeypatch: pytest.MonkeyPatch, devices: int, capability: tuple[int, int], reason: str) -> None:
-    cuda = SimpleNamespace(is_available=lambda: devices > 0, get_device_capability=lambda: capability)
+    pretend(monkeypatch, [capability] * devices)
+    assert backend.why_no_triton() == reason
+    assert backend.triton_backend().startswith(f"PyTorch ({reason})" if reason else "Triton 3.")
+
+
+def test_the_device_of_the_tensors_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a new one, an old one and one without float8, whichever is current."""
+    pretend(monkeypatch, [(9, 0), (7, 5), (8, 6)])
+    devices = [torch.device("cuda", i) for i in range(3)]
+    old = "compute capability 7.5 of the device is below 8.0"
+    assert [backend.why_no_triton(device) for device in devices] == ["", old, ""]
+    assert [backend.why_no_fp8(device) for device in devices] == [
+        "",
+        old,
+        "compute capability 8.6 of the device is below 8.9",
+    ]
+    monkeypatch.setattr(backend.importlib, "import_module", lambda name: SimpleNamespace(op=lambda *_: "triton"))
+    run = backend.with_triton("op", lambda *_: "plain")
+    for dtype, expected in (
+        (torch.bfloat16, ["triton", "plain", "triton"]),
+        (backend.FP8, ["triton", "plain", "plain"]),
+    ):
+        assert [run(Placed(dtype, device)) for device in devices] == expected
+        assert [run([Placed(dtype, device)], 3) for device in devices] == expected
+
+
+class Placed(torch.Tensor):
+    """A tensor without values that says where it is."""
+
+    def __new__(cls, dtype: torch.dtype, device: torch.device) -> Placed:
+        return torch.empty(0, dtype=dtype).as_subclass(cls)
+
+    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+        self.place = device
+
+    @property
+    def device(self) -> torch.device:
+        return self.place
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, capabilities: list[tuple[int, int]]) -> None:
+    """Devices of these compute capabilities, the first of them current; until the test ends."""
+
+    def capability(device: torch.device | None = None) -> tuple[int, int]:
+        return capabilities[0 if device is None else device.index]
+
+    cuda = SimpleNamespace(is_available=lambda: bool(capabilities), get_device_capability=capability)
     monkeypatch.setattr(backend.torch, "cuda", cuda)
-    backend.why_no_triton.cache_clear()
-    try:
-        assert backend.why_no_triton() == reason
-        assert backend.triton_backend().startswith(f"PyTorch ({reason})" if reason else "Triton 3.")
-    finally:
-        backend.why_no_triton.cache_clear()
+    monkeypatch.setattr(backend, "why_no_triton", functools.cache(backend.why_no_triton.__wrapped__))
+    monkeypatch.setattr(backend, "why_no_fp8", functools.cache(backend.why_no_fp8.__wrapped__))
 
 
 @pytest.mark.parametrize("op", FIRST)
@@ -87,21 +130,21 @@ def test_ops_in_cuda_say_what_they_run_on_and_why(monkeypatch: pytest.MonkeyPatc
     assert BACKENDS[op]()["cuda"] == "CUDA C++"
     monkeypatch.setattr(native, "cuda", lambda: None)
     monkeypatch.setattr(native, "why_no_cuda", lambda: "the CUDA kernels were not built: nvcc was not found")
-    monkeypatch.setattr(backend, "why_no_triton", lambda: "")
+    monkeypatch.setattr(backend, "why_no_triton", lambda *_: "")
     found = BACKENDS[op]()["cuda"]
     assert found.startswith("Triton 3.")
     assert found.endswith(" (the CUDA kernels were not built: nvcc was not found)")
-    monkeypatch.setattr(backend, "why_no_triton", lambda: "no CUDA device")
+    monkeypatch.setattr(backend, "why_no_triton", lambda *_: "no CUDA device")
     assert BACKENDS[op]()["cuda"] == "PyTorch (the CUDA kernels were not built: nvcc was not found; no CUDA device)"
 
 
 def test_triton_is_asked_where_it_can_be_and_not_for_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     run = backend.with_triton("attention", plain := lambda *_: "plain")
     q, k, v, scale = OPS["attention"]()
-    monkeypatch.setattr(backend, "why_no_triton", lambda: "")
+    monkeypatch.setattr(backend, "why_no_triton", lambda *_: "")
     assert torch.equal(run(q, k, v, scale), triton_version("attention")(q, k, v, scale))
     assert run(q.double(), k.double(), v.double(), scale) == plain()
-    monkeypatch.setattr(backend, "why_no_triton", lambda: "no CUDA device")
+    monkeypatch.setattr(backend, "why_no_triton", lambda *_: "no CUDA device")
     assert run(q, k, v, scale) == plain()
 
 

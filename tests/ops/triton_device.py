@@ -35,10 +35,10 @@ def triton_version(op: str, file: str = "") -> Callable[..., Any]:
 
 
 def reference(op: str, *args: Any) -> Any:
-    """The specification on the CPU, in float64 wherever the arguments are floating point."""
-    exact = (x.cpu().double() if isinstance(x, Tensor) and x.is_floating_point() else x for x in args)
-    on_cpu = (x.cpu() if isinstance(x, Tensor) else x for x in exact)
-    return getattr(importlib.import_module(f"aedmae_fast.ops.{op}"), f"{op}_reference")(*on_cpu)
+    """The specification on the CPU, in float64 wherever the arguments are floating point, but for quantized weights."""
+    on_cpu = [x.cpu() if isinstance(x, Tensor) else x for x in args]
+    exact = (x.double() if isinstance(x, Tensor) and x.is_floating_point() and x.itemsize > 1 else x for x in on_cpu)
+    return getattr(importlib.import_module(f"aedmae_fast.ops.{op}"), f"{op}_reference")(*exact)
 
 
 def rms(x: Tensor) -> float:

@@ -1,6 +1,6 @@
 """Compiles the launches of the Triton ops at the networks' real sizes, without a GPU, and says what came out.
 
-    python -m tests.ops.triton_gates [--op OP] [--arch ARCH]    # of all launches: minutes
+    python -m tests.ops.triton_gates [--op OP] [--dtype DTYPE] [--arch ARCH]    # of all launches: minutes
     python -m tests.ops.triton_gates --gates                    # of the rows of triton_gates.csv, as JSON
 
 The ops are called on meta tensors and their launches are recorded instead of run: what is compiled is what a GPU would
@@ -43,9 +43,10 @@ from aedmae_fast.ops.triton.smooth_max import mean_filter, mean_max
 TABLE = Path(__file__).with_suffix(".csv")
 BATCH = 32
 ARCHS = (80, 90, 100)
-TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.uint8: "u8", torch.int64: "i64"}
+FP8 = torch.float8_e4m3fn
+TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", FP8: "fp8e4nv", torch.uint8: "u8", torch.int64: "i64"}
 TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
-MATRIX = r"\b(HMMA|HGMMA|UTC\w*MMA)\b"  # tensor cores: sm_80, sm_90, sm_100
+MATRIX = r"\b([HQ]MMA|[HQ]GMMA|UTC\w*MMA)\b"  # tensor cores: sm_80 and sm_89, sm_90, sm_100; Q: float8
 ASYNC = r"\b(LDGSTS|UBLKCP|UTMALDG)\b"  # copies to shared memory that nobody waits for
 SPILL = r"\b(STL|LDL)\b"  # a register stored to memory or loaded from there
 
@@ -156,15 +157,15 @@ def record(call: Callable[[], object]) -> list[Launch]:
 
 
 def calls(config: ModelConfig, dtype: torch.dtype) -> Iterator[tuple[str, str, Callable[[], object]]]:
-    """(op, part of the network, call) for everything that scores a batch of frames."""
+    """(op, part of the network, call) for everything that scores a batch of frames; for float8, what is quantized."""
+    if dtype == FP8:
+        yield from quantized_calls(config)
+        return
 
     def new(*shape: int, of: torch.dtype = dtype) -> Tensor:
         return torch.empty(shape, dtype=of, device="meta")
 
-    for part, c, tokens, grid in (
-        ("encoder", config.encoder_dim, config.kept, config.encoder_grid),
-        ("decoder", config.decoder_dim, config.tokens, config.grid),
-    ):
+    for part, c, tokens, grid in parts(config):
         n, r = 1 + tokens, c * config.mlp_ratio
         x, norm = new(BATCH, n, c), (new(c), new(c))
         qkv = new(3, BATCH, n, c).unflatten(3, (config.heads, -1)).transpose(2, 3)  # [3, B, heads, N, D]
@@ -205,13 +206,42 @@ def calls(config: ModelConfig, dtype: torch.dtype) -> Iterator[tuple[str, str, C
     yield "mean_max", "", lambda: mean_max(maps, in_time)
 
 
+def parts(config: ModelConfig) -> Iterator[tuple[str, int, int, tuple[int, int]]]:
+    """(name, channels, tokens, their grid)."""
+    yield "encoder", config.encoder_dim, config.kept, config.encoder_grid
+    yield "decoder", config.decoder_dim, config.tokens, config.grid
+
+
+def quantized_calls(config: ModelConfig) -> Iterator[tuple[str, str, Callable[[], object]]]:
+    """As :func:`calls`, of the ops that take weights in float8; activations are bfloat16."""
+
+    def new(*shape: int) -> Tensor:
+        return torch.empty(shape, dtype=torch.bfloat16, device="meta")
+
+    def weight(*shape: int) -> tuple[Tensor, Tensor, Tensor]:  # with bias and scale
+        return new(*shape).to(FP8), new(*shape[:-1]), new(*shape[:-1]).float()
+
+    for part, c, tokens, grid in parts(config):
+        x, norm = new(BATCH, 1 + tokens, c), (new(c), new(c))
+        (proj, proj_bias, scale), conv = weight(3, c, c), (new(3, 3, 3, c), new(3, c))
+        qkv = x, *norm, *conv, proj, proj_bias, *grid, scale
+        yield "dwconv_qkv", part, lambda qkv=qkv: dwconv_qkv(*qkv)
+        (layer, bias, scale) = weight(c, c)
+        yield "linear", part, lambda layer=(x, layer, bias, x, scale): linear(*layer)
+        r = c * config.mlp_ratio
+        (up, up_bias, up_scale), (down, down_bias, down_scale) = weight(r, c), weight(c, r)
+        layers = x, *norm, up, up_bias, down, down_bias, up_scale, down_scale
+        yield "mlp", part, lambda layers=layers: mlp(*layers)
+
+
 def compile_all(wanted: Callable[[str, str, str, int], bool]) -> Iterator[Code]:
     """Code of every launch for which ``wanted(op, config, dtype, arch)``."""
     for config in ("avenue", "shanghaitech", "ped2"):
-        for dtype in (torch.bfloat16, torch.float32):
+        for dtype in (torch.bfloat16, torch.float32, FP8):
+            known = (89, 90, 100) if dtype == FP8 else (86, *ARCHS)
             for op, part, call in calls(CONFIGS[config], dtype):
                 row = op, f"{config} {part}".strip(), TYPES[dtype]
-                if archs := [arch for arch in (86, *ARCHS) if wanted(*row, arch)]:
+                if archs := [arch for arch in known if wanted(*row, arch)]:
                     for launch in record(call):
                         for arch in archs:
                             yield compile_launch(*row, launch, arch)
@@ -220,6 +250,7 @@ def compile_all(wanted: Callable[[str, str, str, int], bool]) -> Iterator[Code]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--op")
+    parser.add_argument("--dtype", choices=["bf16", "fp32", "fp8e4nv"])
     parser.add_argument("--arch", type=int)
     parser.add_argument("--gates", action="store_true")
     o = parser.parse_args()
@@ -229,8 +260,10 @@ def main() -> None:
         for code in compile_all(lambda *row: row in rows):
             print(json.dumps(dataclasses.asdict(code)), flush=True)
     else:
-        archs = [o.arch] if o.arch else ARCHS
-        for code in compile_all(lambda op, _config, _dtype, arch: op == (o.op or op) and arch in archs):
+        archs = [o.arch] if o.arch else (89, *ARCHS)
+        for code in compile_all(
+            lambda op, _config, dtype, arch: op == (o.op or op) and dtype == (o.dtype or dtype) and arch in archs
+        ):
             print(code, flush=True)
 
 

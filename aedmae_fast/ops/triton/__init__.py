@@ -8,7 +8,8 @@ the package works without Triton, and says so in ``python -m aedmae_fast.env``.
 What the kernels have in common:
 
 - Matrix products of bfloat16 run on tensor cores and add up in float32; those of float32 do so in three TF32 parts,
-  with float32's accuracy (launch.py). Norms, softmax, GELU and errors are float32 in both.
+  with float32's accuracy (launch.py); those of float8 do where the device has it (product.py). Norms, softmax, GELU and
+  errors are float32 in all.
 - Tiles fit the 99 KiB of shared memory that the smallest devices with bfloat16 tensor cores give a program (sm_86 and
   sm_89).
 - Sizes that belong to the network (tokens, channels, patch) are compile-time constants; the batch is not.
@@ -30,13 +31,17 @@ from torch import Tensor
 
 from aedmae_fast.ops import native
 
-__all__ = ["cuda_or_triton", "triton_backend", "why_no_triton", "with_triton"]
+__all__ = ["cuda_or_triton", "triton_backend", "why_no_fp8", "why_no_triton", "with_triton"]
 
 OLDEST = (8, 0)  # compute capability: bfloat16 on tensor cores
+FP8 = torch.float8_e4m3fn
+OLDEST_FP8 = (8, 9)  # float8 on tensor cores
 
 
 def with_triton(op: str, plain: Callable[..., Any], file: str = "") -> Callable[..., Any]:
     """An op's implementation for CUDA tensors: its Triton version, or ``plain`` for float64 and without Triton.
+
+    The tensors' own device is asked: of several, one may be too old.
 
     Args:
         op: function to call.
@@ -45,7 +50,10 @@ def with_triton(op: str, plain: Callable[..., Any], file: str = "") -> Callable[
     """
 
     def run(*args: Any) -> Any:
-        if why_no_triton() or any(isinstance(arg, Tensor) and arg.dtype == torch.float64 for arg in args):
+        tensors = [arg for arg in args if isinstance(arg, Tensor)] or list(args[0])  # frame_prep's planes are a list
+        dtypes = {tensor.dtype for tensor in tensors}
+        device = tensors[0].device
+        if torch.float64 in dtypes or why_no_triton(device) or (FP8 in dtypes and why_no_fp8(device)):
             return plain(*args)
         return getattr(importlib.import_module(f"{__name__}.{file or op}"), op)(*args)
 
@@ -70,14 +78,24 @@ def cuda_or_triton() -> dict[str, str]:
 
 
 @functools.cache
-def why_no_triton() -> str:
-    """Why the Triton versions are not used, in one line; empty where they are."""
+def why_no_triton(device: torch.device | None = None) -> str:
+    """Why the Triton versions are not used on a device (None: the current one), in one line; empty where they are."""
     try:
         importlib.import_module("triton")
     except ImportError as error:
         return f"triton cannot be imported: {error}"
     if not torch.cuda.is_available():
         return "no CUDA device"
-    if (found := torch.cuda.get_device_capability()) < OLDEST:
-        return f"compute capability {found[0]}.{found[1]} of the device is below {OLDEST[0]}.{OLDEST[1]}"
-    return ""
+    return _too_old(device, OLDEST)
+
+
+@functools.cache
+def why_no_fp8(device: torch.device | None = None) -> str:
+    """The same of those that multiply float8."""
+    return why_no_triton(device) or _too_old(device, OLDEST_FP8)
+
+
+def _too_old(device: torch.device | None, oldest: tuple[int, int]) -> str:
+    if (found := torch.cuda.get_device_capability(device)) >= oldest:
+        return ""
+    return f"compute capability {found[0]}.{found[1]} of the device is below {oldest[0]}.{oldest[1]}"

@@ -19,14 +19,16 @@ import triton.language as tl
 from torch import Tensor
 
 from aedmae_fast.ops.parameters import EPS
-from aedmae_fast.ops.triton.launch import PRECISION, Table, launch, power_of_2
+from aedmae_fast.ops.triton.launch import Table, launch, power_of_2
 from aedmae_fast.ops.triton.norm import row_statistics
+from aedmae_fast.ops.triton.product import layer_sum, product
 
 __all__ = ["dwconv_qkv"]
 
 LAUNCH: Table = {  # BLOCK_N at most
     torch.bfloat16: {"BLOCK_M": 64, "BLOCK_N": 128, "BLOCK_K": 32, "num_warps": 8, "num_stages": 2},
     torch.float32: {"BLOCK_M": 32, "BLOCK_N": 128, "BLOCK_K": 16, "num_warps": 8, "num_stages": 1},
+    torch.float8_e4m3fn: {"BLOCK_M": 64, "BLOCK_N": 128, "BLOCK_K": 32, "num_warps": 8, "num_stages": 2},
 }
 
 
@@ -40,6 +42,7 @@ def dwconv_qkv(
     proj_bias: Tensor,
     height: int,
     width: int,
+    proj_scale: Tensor | None = None,
 ) -> Tensor:
     """:func:`aedmae_fast.ops.dwconv_qkv` of tensors on one device."""
     x = x.contiguous()
@@ -57,12 +60,13 @@ def dwconv_qkv(
         BLOCK_C=power_of_2(c),
         num_warps=4,
     )
-    parameters = {**LAUNCH[x.dtype], "BLOCK_N": min(power_of_2(c), LAUNCH[x.dtype]["BLOCK_N"])}
+    most = LAUNCH[proj_weight.dtype]
+    parameters = {**most, "BLOCK_N": min(power_of_2(c), most["BLOCK_N"])}
     tiles = triton.cdiv(c, parameters["BLOCK_N"])
     launch(
         _kernel,
         triton.cdiv(b * n, parameters["BLOCK_M"]) * tiles,
-        *(x, statistics, *weights, out, b * n),
+        *(x, statistics, *weights, None if proj_scale is None else proj_scale.contiguous(), out, b * n),
         N=n,
         C=c,
         HEIGHT=height,
@@ -106,6 +110,7 @@ def _kernel(
     conv_bias,  # [3, C]
     proj_weight,  # [3, C, C]: out, in
     proj_bias,  # [3, C]
+    proj_scale,  # float32 [3, C], or None: the weights are not quantized
     out,  # [3, rows, C]
     total,  # rows
     N: tl.constexpr,  # rows of a frame, [CLS] first
@@ -162,9 +167,9 @@ def _kernel(
     out += first * C + rows[:, None] * C + out_channels[None, :]
     mask = exists[:, None] & (out_channels[None, :] < C)
     size = total.to(tl.int64) * C
-    _store(out, q, proj_bias, out_channels, mask, C)
-    _store(out + size, k, proj_bias + C, out_channels, mask, C)
-    _store(out + 2 * size, v, proj_bias + 2 * C, out_channels, mask, C)
+    _store(out, q, proj_scale, proj_bias, out_channels, mask, 0, C)
+    _store(out + size, k, proj_scale, proj_bias, out_channels, mask, 1, C)
+    _store(out + 2 * size, v, proj_scale, proj_bias, out_channels, mask, 2, C)
 
 
 @triton.jit
@@ -186,11 +191,11 @@ def _tap_weight(weight, channels, known, is_cls, CENTRE: tl.constexpr):
 @triton.jit
 def _project(conv, weight, mask, acc):
     """acc + conv @ weight^T for the channels of a step."""
-    block = tl.load(weight, mask=mask, other=0.0)  # [out, in]
-    return tl.dot(conv.to(block.dtype), tl.trans(block), acc, input_precision=PRECISION)
+    return product(conv, tl.load(weight, mask=mask, other=0.0), acc)
 
 
 @triton.jit
-def _store(out, acc, bias, channels, mask, C: tl.constexpr):
-    value = acc + tl.load(bias + channels, mask=channels < C, other=0.0).to(tl.float32)[None, :]
+def _store(out, acc, scale, bias, channels, mask, WHICH: tl.constexpr, C: tl.constexpr):
+    """One of q, k and v."""
+    value = layer_sum(acc, scale, bias, WHICH * C + channels, channels < C)
     tl.store(out, value.to(out.dtype.element_ty), mask=mask)

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-__all__ = ["PRECISION", "Table", "launch", "power_of_2"]
+__all__ = ["PRECISION", "Table", "launch", "least_sum", "power_of_2"]
 
 # What an op is launched with, by the dtype of the weights that it multiplies: extents of its tiles, warps of a program,
 # stages of its pipeline. Each op's file has one, LAUNCH; benchmarks/tune.py tries others beside it.
@@ -28,6 +28,11 @@ def launch(kernel: Any, programs: int, *args: Any, num_warps: int, num_stages: i
     assert isinstance(args[0], Tensor)
     with torch.cuda.device_of(args[0]):
         kernel[(programs,)](*args, num_warps=num_warps, num_stages=num_stages, **constants)
+
+
+def least_sum(weight: Tensor) -> int:
+    """The fewest products of a weight that a matrix product adds up at a time."""
+    return 16 if weight.dtype.itemsize > 1 else 32
 
 
 def power_of_2(size: int, least: int = 16) -> int:

@@ -15,14 +15,16 @@ import triton.language as tl
 from torch import Tensor
 
 from aedmae_fast.ops.parameters import EPS
-from aedmae_fast.ops.triton.launch import PRECISION, Table, launch, power_of_2
+from aedmae_fast.ops.triton.launch import Table, launch, least_sum, power_of_2
 from aedmae_fast.ops.triton.norm import row_statistics
+from aedmae_fast.ops.triton.product import layer_sum, product
 
 __all__ = ["mlp"]
 
 LAUNCH: Table = {
     torch.bfloat16: {"BLOCK_M": 64, "BLOCK_R": 32, "num_warps": 8, "num_stages": 2},
     torch.float32: {"BLOCK_M": 32, "BLOCK_R": 32, "num_warps": 8, "num_stages": 1},
+    torch.float8_e4m3fn: {"BLOCK_M": 64, "BLOCK_R": 32, "num_warps": 8, "num_stages": 2},
 }
 
 
@@ -34,22 +36,25 @@ def mlp(
     up_bias: Tensor,
     down_weight: Tensor,
     down_bias: Tensor,
+    up_scale: Tensor | None = None,
+    down_scale: Tensor | None = None,
 ) -> Tensor:
     """:func:`aedmae_fast.ops.mlp` of tensors on one device."""
     x = x.contiguous()
     weights = [w.contiguous() for w in (norm_weight, norm_bias, up_weight, up_bias, down_weight, down_bias)]
+    scales = [None if s is None else s.contiguous() for s in (up_scale, down_scale)]
     out = x.new_empty(x.shape)
     b, n, c = x.shape
-    parameters = LAUNCH[x.dtype]
+    parameters = LAUNCH[up_weight.dtype]
     launch(
         _kernel,
         triton.cdiv(b * n, parameters["BLOCK_M"]),
-        *(x, *weights, out, b * n),
+        *(x, *weights, *scales, out, b * n),
         N=n,
         C=c,
         R=len(up_bias),
         EPS=EPS,
-        BLOCK_C=power_of_2(c),
+        BLOCK_C=power_of_2(c, least_sum(up_weight)),
         **parameters,
     )
     return out
@@ -64,6 +69,8 @@ def _kernel(
     up_bias,  # [R]
     down_weight,  # [C, R]
     down_bias,  # [C]
+    up_scale,  # float32 [R], or None: the weights are not quantized
+    down_scale,  # float32 [C], or None
     out,  # [rows, C]
     total,  # rows
     N: tl.constexpr,  # rows of a frame, [CLS] first
@@ -88,7 +95,10 @@ def _kernel(
     shift = tl.load(norm_bias + channels, mask=known, other=0.0).to(tl.float32)
     mean, scale = row_statistics(tokens.to(tl.float32), channels, C, EPS)
     y = (tokens.to(tl.float32) - mean[:, None]) * scale[:, None] * gain[None, :] + shift[None, :]
-    y = y.to(x.dtype.element_ty)  # [BLOCK_M, BLOCK_C]
+    if up_scale is not None:  # what is not multiplied is not quantized: [CLS] is done
+        is_cls = ((first + rows) % N == 0)[:, None]
+        tl.store(out + offsets, (tokens.to(tl.float32) + y).to(out.dtype.element_ty), mask=inside & is_cls)
+    y = y.to(up_weight.dtype.element_ty)  # [BLOCK_M, BLOCK_C]
 
     acc = tl.zeros([BLOCK_M, BLOCK_C], tl.float32)
     for start in range(0, R, BLOCK_R):
@@ -97,17 +107,20 @@ def _kernel(
         up = tl.load(
             up_weight + units[:, None] * C + channels[None, :], mask=exists[:, None] & known[None, :], other=0.0
         )
-        hidden = tl.dot(y, tl.trans(up), input_precision=PRECISION)  # [BLOCK_M, BLOCK_R]
-        hidden += tl.load(up_bias + units, mask=exists, other=0.0).to(tl.float32)[None, :]
+        hidden = product(y, up, tl.zeros([BLOCK_M, BLOCK_R], tl.float32))
+        hidden = layer_sum(hidden, up_scale, up_bias, units, exists)
         hidden = 0.5 * hidden * (1.0 + tl.erf(hidden * 0.7071067811865476))
         down = tl.load(
             down_weight + channels[:, None] * R + units[None, :], mask=known[:, None] & exists[None, :], other=0.0
         )
-        acc = tl.dot(hidden.to(x.dtype.element_ty), tl.trans(down), acc, input_precision=PRECISION)
-    acc += tl.load(down_bias + channels, mask=known, other=0.0).to(tl.float32)[None, :]
+        acc = product(hidden, down, acc)
+    acc = layer_sum(acc, down_scale, down_bias, channels, known)
 
-    is_cls = (first + rows) % N == 0
-    update = tl.where(is_cls[:, None], y.to(tl.float32), acc)
+    is_cls = ((first + rows) % N == 0)[:, None]
+    if up_scale is None:
+        acc = tl.where(is_cls, y.to(tl.float32), acc)
     # Once more from the cache: kept, they would take the registers that the products need.
     tokens = tl.load(x + offsets, mask=inside, other=0.0, eviction_policy="evict_first")
-    tl.store(out + offsets, (tokens.to(tl.float32) + update).to(out.dtype.element_ty), mask=inside)
+    if up_scale is not None:
+        inside &= ~is_cls
+    tl.store(out + offsets, (tokens.to(tl.float32) + acc).to(out.dtype.element_ty), mask=inside)

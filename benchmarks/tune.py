@@ -1,0 +1,90 @@
+"""Launch parameters of the Triton ops, tried on a GPU: is anything faster than what is shipped?
+
+    python benchmarks/tune.py                                  # every op, bf16 and, where the GPU has it, fp8
+    python benchmarks/tune.py --ops attention mlp --minutes 3
+
+Each candidate is checked against the specification in float64 first; then it is timed at the engine's micro-batch by
+the device's own events, in turns with the shipped parameters, on inputs that take turns too and are larger together
+than the second-level cache. Nothing is changed by it: what is faster goes into the op's LAUNCH by hand, with this
+script's result in benchmarks/results/, and the code is held to tests/ops/triton_gates.csv as before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from stamp import result_path, stamp
+from tune_parts.cases import FP8, SPACES, Parameters, cases
+from tune_parts.sweep import FRAMES, Row, on_device, sweep
+
+from aedmae_fast.ops.triton import why_no_fp8, why_no_triton
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ops", nargs="+", choices=SPACES, default=list(SPACES))
+    parser.add_argument("--minutes", type=float, default=60, help="stop then; what was not tried is counted")
+    parser.add_argument("--json", type=Path, help="default: benchmarks/results/tune-<device>-<commit>.json")
+    options = parser.parse_args()
+    if reason := why_no_triton():
+        sys.exit(f"nothing to tune: {reason}")
+    dtypes = (torch.bfloat16, *(() if why_no_fp8() else (FP8,)))
+    wanted = [case for case in cases("cuda", dtypes) if case.op in options.ops]
+    rows, left = sweep(wanted, on_device, options.minutes, lambda row: print(line(row), flush=True))
+    print("\nthe best of each, * what is shipped")
+    for row in best(rows):
+        print(line(row))
+    if left:
+        print(f"{left} candidates were not tried within {options.minutes:g} minutes")
+    path = options.json or result_path("tune", "cuda")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report(rows, left, "cuda"), indent=1) + "\n")
+    print(f"wrote {path}")
+
+
+def line(row: Row) -> str:
+    """``*`` marks what is shipped."""
+    about = f"{'*' if row.shipped else ' '} {row.op:<16} {row.dtype:<14} {row.part:<48} {short(row.parameters):<34}"
+    return about + (row.why or f"{row.us:9.1f} us  {row.over_shipped:6.3f} of the shipped  error {row.error:.1e}")
+
+
+def short(parameters: Parameters) -> str:
+    """``M64 N128 K32 w8 s2``."""
+    return " ".join(f"{name.removeprefix('BLOCK_').removeprefix('num_')[:1]}{v}" for name, v in parameters.items())
+
+
+def best(rows: Sequence[Row]) -> list[Row]:
+    """Of every case, by the ratio to the shipped parameters that took turns with it."""
+    timed: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        if row.over_shipped is not None:
+            timed.setdefault((row.op, row.part, row.dtype), []).append(row)
+    return [min(of_case, key=lambda row: row.over_shipped or 0.0) for of_case in timed.values()]
+
+
+def report(rows: Sequence[Row], left: int, device: str) -> dict[str, Any]:
+    """Ready for JSON; the summary comes last."""
+    return {
+        **stamp(device),
+        "frames": FRAMES,
+        "rows": [dataclasses.asdict(row) for row in rows],
+        "summary": {
+            "tried": len(rows),
+            "not_tried": left,
+            "refused": sum(bool(row.why) for row in rows),
+            "best": [dataclasses.asdict(row) for row in best(rows)],
+        },
+    }
+
+
+if __name__ == "__main__":
+    main()
