@@ -28,7 +28,7 @@ struct Pixels {
   float bias[2][kColumns];  // of both heads, [channel][pixel]
 };
 
-Pixels take_pixels(const DiscrepancyMap& a, const float* const (&bias)[2], int64_t first) {
+inline Pixels take_pixels(const DiscrepancyMap& a, const float* const (&bias)[2], int64_t first) {
   Pixels p{first, least(a.patch * a.patch - first, kWidth), 0, {}, {}};
   for (int64_t at = 0; at < p.count;) {
     const int64_t y = (first + at) / a.patch, x = (first + at) % a.patch, count = least(a.patch - x, p.count - at);

@@ -4,8 +4,8 @@
 //
 // Weights are packed anew in every call, so that callers keep them as they are; the frames of a call share the packing.
 //
-// An operand is float, bfloat16 where the instruction set multiplies it (vdpbf16ps), or a level of a quantized row. They
-// go by steps of 32 bits along k: one float, two bfloat16, two or four levels.
+// An operand is float, bfloat16 where the instruction set multiplies it (vdpbf16ps), or a level of a quantized row.
+// They go by steps of 32 bits along k: one float, two bfloat16, two or four levels.
 #pragma once
 
 #include <type_traits>

@@ -15,11 +15,11 @@ template <class Operand>
 struct Layer {
   Panels<Operand> weight;
   const float *bias, *scale;  // [N], padded; scale of a quantized weight
-  const float* lifts;         // [N]: int32, what rows that are kLift too high add to the sums; null where they are not
+  const float* lifts;         // [N] of int32: what rows that are kLift too high add to the sums; null where none are
 };
 
-// The layer of a weight [N, K], in int8 for levels, else of T like its bias [N]; for levels of quantize() or, if they are
-// not lifted, for those of a tensor.
+// The layer of a weight [N, K], in int8 for levels, else of T like its bias [N]. `lifted`: rows come from quantize(),
+// which keeps them kLift higher.
 template <class Operand, class T>
 Layer<Operand> take_layer(Scratch& scratch, const void* weight, const void* bias, const float* scale, int64_t k,
                           int64_t n, bool lifted = true) {

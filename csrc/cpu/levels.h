@@ -1,8 +1,8 @@
 // Quantized rows, and the products of their levels -127..127, exact in int32 on every instruction set.
 //
-// VNNI multiplies unsigned bytes by signed ones: rows are kept kLift higher, and what that adds to a sum, kLift times the
-// sum of the weights, is taken off at its end. Elsewhere levels are int16, multiplied in pairs (pmaddwd; pmaddubsw, of
-// bytes, saturates).
+// VNNI multiplies unsigned bytes by signed ones: rows are kept kLift higher, and what that adds to a sum, kLift times
+// the sum of the weights, is taken off at its end. Elsewhere levels are int16, multiplied in pairs (pmaddwd; pmaddubsw,
+// of bytes, saturates).
 #pragma once
 
 #include "simd_float.h"

@@ -1,8 +1,8 @@
 // The network's operations on the CPU: one call each, one thread, in float32 or bfloat16 (aedmae_fast/ops has the
 // formulas). Accumulators are float32 in both.
 //
-// Tensors are [B, ...] contiguous unless strides are given; strides count elements. Scales are those of quantized weights
-// (aedmae_fast/ops/quantize.py), which are int8, or else null.
+// Tensors are [B, ...] contiguous unless strides are given; strides count elements. Scales are those of weights in int8
+// (aedmae_fast/ops/quantize.py), or else null.
 #pragma once
 
 #include <cstdint>

@@ -70,7 +70,8 @@ void bind_patch_embed(bool bf16, Address frames, Address windows, Address ids_ke
   run(weight_scale ? int8(bf16).patch_embed : network(bf16).patch_embed,
       PatchEmbed{static_cast<const uint8_t*>(from(frames)), static_cast<const int64_t*>(from(windows)),
                  static_cast<const int64_t*>(from(ids_keep)), from(weight), from(bias), scale(weight_scale),
-                 from(norm_weight), from(norm_bias), to(out), shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]});
+                 from(norm_weight), from(norm_bias), to(out), shape[0], shape[1], shape[2], shape[3], shape[4],
+                 shape[5]});
 }
 
 }  // namespace

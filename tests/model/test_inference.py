@@ -155,6 +155,12 @@ def test_the_network_stays_as_it_is_and_may_change_afterwards(tiny_model: AedMae
     assert torch.equal(fast(*arguments).teacher, first.teacher)
 
 
+def test_weights_that_the_device_does_not_compute_with(tiny_model: AedMae) -> None:
+    model = InferenceModel(tiny_model, "cpu", torch.float32, torch.float8_e4m3fn)
+    with pytest.raises(TypeError, match=r"float8_e4m3fn is not computed on a cpu device; quantize it to torch\.int8"):
+        model(*inputs(tiny_model.config, 1))
+
+
 def test_wrong_input_is_named(tiny_model: AedMae) -> None:
     model = InferenceModel(tiny_model, "cpu", torch.float32)
     frames, windows, ids = inputs(tiny_model.config, 2)

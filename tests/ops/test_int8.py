@@ -10,6 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from aedmae_fast.config import CONFIGS
 from aedmae_fast.ops import dwconv_qkv, linear, mlp
@@ -253,3 +254,10 @@ def test_errors_name_the_layer() -> None:
     *arguments, scale = dwconv_case(1, 8, 2, 3, torch.float32).arguments
     with pytest.raises(ValueError, match=r"proj_scale: expected \(3, 8\) on cpu, found \(3, 7\) on cpu"):
         dwconv_qkv(*arguments, scale[:, 1:])
+
+
+def test_a_gpu_refuses_it() -> None:
+    refused = pytest.raises(TypeError, match=r"weight: torch\.int8 is not computed on a cuda device")
+    with FakeTensorMode(), refused:
+        x, levels, bias, scale = (torch.empty(t.shape, dtype=t.dtype, device="cuda") for t in (X, LEVELS, BIAS, SCALE))
+        linear(x, levels, bias, scale=scale)

@@ -165,6 +165,7 @@ NAMES = ("frames", "windows", "ids_keep", "weight", "bias", "norm_weight", "norm
         ("ids_keep", ValueError, r"expected \[2, V\], found \(1, 4\)", lambda t: t[1:]),
         ("weight", TypeError, "expected torch.float32 as bias, found torch.bfloat16", lambda t: t.bfloat16()),
         ("weight", TypeError, "expected torch.float32 as bias, found torch.int8", lambda t: t.to(torch.int8)),
+        ("weight", TypeError, "expected torch.float32 or torch.int8", lambda t: t.to(torch.float8_e4m3fn)),
         ("weight", ValueError, r"expected \(8, 36\) on cpu, found \(8, 35\)", lambda t: t[:, 1:]),
         ("bias", TypeError, "expected float32 or bfloat16, found torch.float64", lambda t: t.double()),
         ("bias", ValueError, r"expected \[C\], found \(8, 1\)", lambda t: t[:, None]),
