@@ -107,11 +107,11 @@ def _check(
         raise ValueError(f"ids_keep: expected [{len(windows)}, V], found {tuple(ids_keep.shape)}")
     if bias.ndim != 1:
         raise ValueError(f"bias: expected [C], found {tuple(bias.shape)}")
-    if weight.dtype == torch.float8_e4m3fn:
-        raise TypeError(f"weight: expected {bias.dtype} or torch.int8, found {weight.dtype}")
     c = len(bias)
     if scale is not None and weight.dtype != torch.int8:
         raise TypeError(f"weight: expected torch.int8, as it has a scale, found {weight.dtype}")
+    if weight.dtype == torch.float8_e4m3fn:
+        raise TypeError(f"weight: expected {bias.dtype} or torch.int8, found {weight.dtype}")
     check_weight("weight", weight, scale, (c, 9 * patch * patch), bias, "bias")
     check_parameters("bias", bias, [("norm_weight", norm_weight, (c,)), ("norm_bias", norm_bias, (c,))])
     for name, value in (("windows", windows), ("ids_keep", ids_keep), ("bias", bias)):
