@@ -75,10 +75,9 @@ def write_report(
 
 
 def highest(entries: Mapping[str, Entry], videos: Mapping[str, Path]) -> list[Highlight]:
-    """The highest events of all files, highest first."""
-    every = [
-        Highlight(name, videos[name], entry, event) for name, entry in entries.items() for event in entry["events"]
-    ]
+    """The highest events of all files, highest first. What failed has no scores that could be shown."""
+    scored = [(name, entry) for name, entry in entries.items() if entry["output"] is not None]
+    every = [Highlight(name, videos[name], entry, event) for name, entry in scored for event in entry["events"]]
     return sorted(every, key=lambda highlight: -highlight.event["score"])[:MOST]
 
 

@@ -110,6 +110,13 @@ def test_no_events(page: Callable[..., str]) -> None:
     assert "No file has an event." in page({"a.mp4": entry("a.mp4")})
 
 
+def test_what_failed_is_in_the_list_of_files_alone(page: Callable[..., str]) -> None:
+    """A score that is not a number in some frames, or a disk that was full: no CSV, whatever the events."""
+    text = page({"a.mp4": {**entry("a.mp4", 1.5, status="failed"), "output": None}})
+    assert "No file has an event." in text
+    assert "<td>failed: bytes &lt;lost&gt;</td>" in text
+
+
 def test_only_the_highest() -> None:
     entries = {f"{i}": entry(f"{i}", *np.random.default_rng(i).random(9)) for i in range(9)}
     found = highest(entries, {name: Path(name) for name in entries})
