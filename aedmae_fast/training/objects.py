@@ -23,6 +23,7 @@ MOST = 1000  # things kept in all
 VISITS = 1000  # frames looked at in all, but at least 4 in each clip
 SAME_SCENE = 12.0  # mean difference in levels below which two backgrounds are the same camera's
 TEXTURES = 128
+MORE_COLOUR = 3.0  # an anomaly's channels may lie so many times as far apart as a scene's do
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Cutouts:
     textures: Bytes  # [N, S, S, 3] squares of frames
     trodden: NDArray[np.bool_]  # [scenes, H, W] where anything moved
     scene_of: tuple[int, ...]  # scene of each clip: clips of one camera share theirs
+    colour: tuple[float, ...]  # by scene: levels that an anomaly's channels may lie apart; 0 where frames are grey
     speed: float  # the things' median, pixels per frame; where there are none, a guess
     height: float  # the things' median, pixels; likewise
 
@@ -51,16 +53,20 @@ def cut_objects(clips: Sequence[Bytes], seed: int, on_clip: Callable[[int], None
     backgrounds: list[Floats] = []
     things: list[list[Thing]] = []
     trodden: list[NDArray[np.bool_]] = []
+    colour: list[float] = []
     scene_of = []
     visits = max(4, VISITS // len(clips))
     for clip in clips:
-        background = _background(clip)
+        sampled = _sampled(clip)
+        background = np.median(sampled, axis=0).astype(np.float32)
         scene = next((i for i, b in enumerate(backgrounds) if np.abs(b - background).mean() < SAME_SCENE), len(things))
         if scene == len(things):
             backgrounds.append(background)
             things.append([])
             trodden.append(np.zeros((height, width), np.bool_))
+            colour.append(0.0)
         scene_of.append(scene)
+        colour[scene] = max(colour[scene], MORE_COLOUR * float(np.quantile(np.ptp(sampled, axis=-1), 0.99)))
         found, moved = _cut_clip(clip, background, visits, MOST // len(clips) + 1)
         things[scene].extend(found)
         trodden[scene] |= moved
@@ -71,14 +77,16 @@ def cut_objects(clips: Sequence[Bytes], seed: int, on_clip: Callable[[int], None
         textures=_textures(clips, np.random.default_rng(seed)),
         trodden=np.stack(trodden),
         scene_of=tuple(scene_of),
+        colour=tuple(colour),
         speed=float(np.median([np.hypot(*t.velocity) for t in every])) if every else 0.005 * width,
         height=float(np.median([t.crops.shape[1] - 4 for t in every])) if every else 0.15 * height,
     )
 
 
-def _background(clip: Bytes) -> Floats:
+def _sampled(clip: Bytes) -> Bytes:
     chosen = np.unique(np.linspace(0, len(clip) - 1, BACKGROUND_FRAMES).astype(int))
-    return np.median(clip[chosen], axis=0).astype(np.float32)
+    sampled: Bytes = clip[chosen]
+    return sampled
 
 
 class Part(NamedTuple):

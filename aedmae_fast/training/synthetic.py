@@ -69,7 +69,7 @@ def synthesise(
         return Sample(frames, target, np.zeros(target.shape[:2], np.uint8))
     placed = source.draw(scene, rng)
     frames = frames.copy()
-    paste(frames, placed.thing, placed.scale)
+    paste(frames, _in_colours(placed.thing, normal.colour[scene]), placed.scale)
     changed = (frames[MIDDLE] != target).any(axis=-1)
     return Sample(frames, target, changed.astype(np.uint8) * 255)
 
@@ -79,6 +79,17 @@ def _somewhere_usual(things: tuple[Thing, ...], rng: Rng) -> Thing:
     thing, other = (things[i] for i in rng.integers(len(things), size=2))
     shift = np.array([0, np.rint(other.centre[1] - thing.centre[1])], np.float32)
     return Thing(thing.crops, thing.path + shift)
+
+
+def _in_colours(thing: Thing, most: float) -> Thing:
+    """A thing whose channels lie at most so many levels apart: colour in a grey video would give anomalies away."""
+    apart = np.ptp(thing.crops[..., :3], axis=-1).max()
+    if apart <= most:
+        return thing
+    crops = thing.crops.copy()
+    grey = crops[..., :3].mean(axis=-1, keepdims=True)
+    crops[..., :3] = np.rint(grey + (crops[..., :3] - grey) * (most / apart))
+    return Thing(crops, thing.path)
 
 
 @dataclass(frozen=True)

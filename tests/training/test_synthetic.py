@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aedmae_fast.training.objects import Cutouts, cut_objects
-from aedmae_fast.training.synthetic import ProceduralAnomalies, Sample, synthesise
+from aedmae_fast.training.synthetic import ProceduralAnomalies, Sample, _in_colours, synthesise
 from aedmae_fast.training.things import AFTER, BEFORE, MIDDLE, OFFSETS, Bytes, paste
 from tests.training.scenes import make_clip
 
@@ -87,3 +87,33 @@ def test_misplaced_things_are_where_nothing_moved() -> None:
     for seed in range(20):
         row, column = ProceduralAnomalies(CUTOUTS)._misplaced(0, np.random.default_rng(seed)).thing.centre.astype(int)
         assert not CUTOUTS.trodden[0, row, column]
+
+
+def apart(pixels: Bytes) -> int:
+    """Most levels between two channels of a pixel."""
+    return int(np.ptp(pixels, axis=-1).max())
+
+
+def test_in_a_grey_video_every_anomaly_is_grey() -> None:
+    """Or its colour would be all that a network learns."""
+    clip = np.repeat(CLIP[..., :1], 3, axis=-1)
+    cutouts, frames = cut_objects([clip], seed=0), clip[[20 + offset for offset in OFFSETS]]
+    assert cutouts.colour == (0.0,)
+    assert any(
+        apart(ProceduralAnomalies(cutouts)._shape(0, np.random.default_rng(i)).thing.crops[..., :3]) for i in range(5)
+    )
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        assert apart(synthesise(frames, 0, ProceduralAnomalies(cutouts), cutouts, rng, 1, 1).frames) == 0
+
+
+def test_anomalies_have_the_colour_that_their_scene_allows() -> None:
+    (allowed,) = CUTOUTS.colour
+    assert 50 < allowed < 150  # three times the ground's
+    thing = ProceduralAnomalies(CUTOUTS)._shape(0, np.random.default_rng(1)).thing
+    thing.crops[:, 2:4, 2:4, :3] = (0, 100, 250)
+    assert _in_colours(thing, 250) is thing
+    muted = _in_colours(thing, 125)
+    assert apart(muted.crops[..., :3]) == 125
+    np.testing.assert_allclose(muted.crops[..., :3].mean(-1), thing.crops[..., :3].mean(-1), atol=0.5)
+    np.testing.assert_array_equal(muted.crops[..., 3], thing.crops[..., 3])
