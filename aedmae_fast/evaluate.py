@@ -138,7 +138,7 @@ def _report_paths(options: argparse.Namespace) -> list[Path]:
 def _score(
     options: argparse.Namespace, console: Console, clips: Sequence[LabelledClip], maps: MapStore
 ) -> tuple[list[ScoredClip], dict[str, Any]]:
-    """Score the clips with a model; its maps go to ``maps`` where its preset makes any."""
+    """Score the clips with a model; its maps go to ``maps``."""
     scorer = Scorer(
         load_model(options.checkpoint),
         preset=options.preset,
@@ -155,20 +155,19 @@ def _score(
         [clip.path for clip in clips],
         on_opened=lambda _, info: console.opened(info.expected_frames),
         on_scored=console.scored,
-        on_map=maps.add,
+        on_map=lambda index, found: maps.add(index, found.frame, found.values),
     ):
         scored[index] = _accept(clips[index], scores, console)
         if options.out is not None:
             with atomic(options.out / f"{clips[index].path.name}.csv") as file:
                 write_csv(file, scores)
     console.close()
-    no_maps = f"preset {scorer.preset.name} pools by the mean, which takes no map"
     return [scored[index] for index in range(len(clips))], {
         "checkpoint": options.checkpoint,
         "preset": scorer.preset.name,
         "precision": scorer.choices["precision"].value,
         "device": scorer.choices["device"].value,
-        "maps": "what the raw score is the maximum of, but for the class probability" if len(maps) else no_maps,
+        "maps": f"what the raw score is the {scorer.preset.pool} of, but for the class probability",
     }
 
 
