@@ -223,11 +223,16 @@ def _choices(options: argparse.Namespace, scorer: Scorer | Fleet) -> dict[str, C
     elif options.checkpoint in bundled_names():
         about = "; it knows the scene it was trained on: for yours, python -m aedmae_fast.train --data NORMAL --out RUN"
     decoder = "PyAV for files, Pillow for folders of frames" if options.decoder == "auto" else "asked for"
-    return {
+    choices = {
         "checkpoint": Choice(options.checkpoint, network + about),
         **scorer.choices,
         "decoder": Choice(options.decoder, decoder),
     }
+    if options.maps:
+        size = f"{config.height}x{config.width}"
+        about_size = f"{2 * config.height * config.width / 1000:.0f} kB a frame that is scored, beside each CSV"
+        choices["maps"] = Choice(f"float16 {size}", about_size)
+    return choices
 
 
 if __name__ == "__main__":
