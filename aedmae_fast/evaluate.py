@@ -89,7 +89,7 @@ def _evaluate(options: argparse.Namespace, console: Console) -> int:
     console.say(f"aedmae_fast {__version__}: {len(clips)} test clips of {printable(str(options.data))}")
     console.say(f"  {anomalous} of {frames} frames are anomalous")
     with MapStore() as maps, MapStore() as baseline_maps:
-        scored, settings = _score(options, console, clips, maps) if options.checkpoint else _read(options, clips)
+        scored, settings = (_score if options.checkpoint else _read)(options, console, clips, maps)
         console.say(f"scoring the clips by {BASELINE}, for comparison")
         baseline = [
             ScoredClip(clip.name, clip.labels, frame_difference(clip.path, on_map=partial(baseline_maps.add, index)))
@@ -181,8 +181,10 @@ def _accept(clip: LabelledClip, scores: ClipScores, console: Console) -> ScoredC
     return ScoredClip(clip.name, clip.labels, scores.score)
 
 
-def _read(options: argparse.Namespace, clips: Sequence[LabelledClip]) -> tuple[list[ScoredClip], dict[str, Any]]:
-    """Take finished scores from CSV files."""
+def _read(
+    options: argparse.Namespace, console: Console, clips: Sequence[LabelledClip], maps: MapStore
+) -> tuple[list[ScoredClip], dict[str, Any]]:
+    """Take finished scores from CSV files; and maps, where every clip has one for every frame."""
     if not options.scores.is_dir():
         raise ValueError(f"--scores: {options.scores} is no folder")
     files = [score_files.find_csv(options.scores, clip.path, options.data) for clip in clips]
@@ -190,13 +192,19 @@ def _read(options: argparse.Namespace, clips: Sequence[LabelledClip]) -> tuple[l
         ScoredClip(clip.name, clip.labels, score_files.read_csv(file)) for clip, file in zip(clips, files, strict=True)
     ]
     settings = score_files.read_settings(options.scores)
+    found = [score_files.read_maps(options.scores, file) for file in files]
+    lacking = sum(m is None or len(m) != len(clip.scores) for m, clip in zip(found, scored, strict=True))
+    for index, of_clip in enumerate(found):
+        if not lacking and of_clip is not None:
+            maps.take(index, of_clip)
+    console.say(f"  {len(scored)} files of scores, {len(maps)} of maps")
     return scored, {
         "scores": str(options.scores),
         "weights_sha256": settings.get("weights_sha256"),
         "preset": settings.get("preset", "unknown"),
         "precision": settings.get("precision", "unknown"),
         "device": settings.get("device", "unknown"),
-        "maps": "CSV files hold no maps",
+        "maps": f"{lacking} of {len(clips)} clips have no maps (score --maps)" if lacking else "those of score --maps",
     }
 
 

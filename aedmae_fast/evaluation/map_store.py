@@ -1,4 +1,4 @@
-"""Where the anomaly maps of all clips wait until the last one is known: in files of a temporary folder.
+"""Where the anomaly maps of all clips wait until the last one is known: in files, finished or of a temporary folder.
 
 The thresholds of a sweep depend on all maps, and the maps of a large test set do not fit in memory: ShanghaiTech's
 40,791 frames of 160 x 320 are 8 GB in float32. On disk they take half of that, and are read as the sweep needs them.
@@ -25,6 +25,7 @@ class MapStore:
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="aedmae-maps-")
         self._files: dict[int, MapFile] = {}
+        self._finished: dict[int, Maps] = {}
 
     def __enter__(self) -> MapStore:
         return self
@@ -57,12 +58,18 @@ class MapStore:
             file = self._files[clip] = MapFile(Path(self._folder.name) / f"{clip}.npy", size)
         file.add(values)
 
+    def take(self, clip: int, maps: Maps) -> None:
+        """All maps of a clip, which lie on disk already: float16 [T, h, w] >= 0, as :meth:`MapFile.read` gives them."""
+        self._finished[clip] = maps
+
     def __len__(self) -> int:
         """Number of clips that have maps."""
-        return len(self._files)
+        return len(self._files) + len(self._finished)
 
     def frames(self, clip: int) -> int:
         """Number of maps of a clip; 0 for a clip that has none."""
+        if clip in self._finished:
+            return len(self._finished[clip])
         return self._files[clip].count if clip in self._files else 0
 
     def maps(self, clip: int) -> Maps:
@@ -71,8 +78,8 @@ class MapStore:
         Raises:
             KeyError: the clip has no maps.
         """
-        return self._files[clip].read()
+        return self._finished[clip] if clip in self._finished else self._files[clip].read()
 
     def __iter__(self) -> Iterator[int]:
         """The clips that have maps, in ascending order."""
-        return iter(sorted(self._files))
+        return iter(sorted({*self._files, *self._finished}))
