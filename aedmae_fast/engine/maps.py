@@ -16,9 +16,10 @@ __all__ = ["ClipMaps", "FrameMap"]
 class FrameMap(NamedTuple):
     """One frame's map, of its preset's weighted terms after its filter over space and time.
 
-    Where the preset pools by the maximum (``paper``, ``anomaly-map``), ``values.max() + offset`` is the raw score, bit
-    for bit in float64, and the pixel at ``ClipScores.x`` and ``.y`` has that maximum. Where it pools by the mean
-    (``release-*``), ``values.mean() + offset`` is the raw score up to rounding.
+    Where the preset pools by the maximum (``paper``, ``anomaly-map``), ``float(values.max()) + offset`` is the raw
+    score bit for bit, and the pixel at ``ClipScores.x`` and ``.y`` has that maximum; it is the first one that has,
+    unless the filter spans several frames: sums that differ in their last bit may have one mean. Where the preset pools
+    by the mean (``release-*``), ``values.mean() + offset`` is the raw score up to rounding.
     """
 
     frame: int
