@@ -15,7 +15,7 @@ from PIL import Image
 __all__ = ["layer", "written"]
 
 COLOUR = (255, 40, 0)
-MOST = 170  # of 255: how opaque the maximum is
+OPAQUE = 120  # of 255, at the maximum: what is below stays visible
 WIDTH = 160  # pixels at most; a map is smooth, and a browser stretches it
 
 Values = NDArray[np.floating[Any]]
@@ -45,7 +45,7 @@ def layer(values: Values) -> str | None:
     low, high = np.median(values), values.max()
     if not high > low:
         return None
-    alpha = ((values - low) / (high - low)).clip(0, 1) * MOST
+    alpha = ((values - low) / (high - low)).clip(0, 1) * OPAQUE
     picture = Image.new("RGBA", (values.shape[1], values.shape[0]), COLOUR)
     picture.putalpha(Image.fromarray(alpha.astype(np.uint8)))
     picture.thumbnail((WIDTH, WIDTH))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aedmae_fast.report.heat import COLOUR
+from aedmae_fast.report.heat import COLOUR, OPAQUE
 from aedmae_fast.report.html import MOST, clock, highest, write_report
 from tests.clips import read_index, write_clip
 
@@ -92,7 +92,7 @@ def test_heat_lies_over_the_frame_it_is_of(page: Callable[..., str], tmp_path: P
     assert layer.shape == (24, 32, 4)
     high = np.zeros((24, 32), bool)
     high[6:9, 20:24] = True
-    assert (layer[high] == (*COLOUR, 170)).all()
+    assert (layer[high] == (*COLOUR, OPAQUE)).all()
     assert (layer[~high, 3] == 0).all()
     assert picture_in(text).shape == (96, 128, 3)  # as it was
     assert '<input type="checkbox" id="heat" checked>' in text
