@@ -89,7 +89,7 @@ def _evaluate(options: argparse.Namespace, console: Console) -> int:
     console.say(f"aedmae_fast {__version__}: {len(clips)} test clips of {printable(str(options.data))}")
     console.say(f"  {anomalous} of {frames} frames are anomalous")
     with MapStore() as maps, MapStore() as baseline_maps:
-        scored, settings = _score(options, console, clips, maps) if options.checkpoint else _read(options, clips)
+        scored, settings = (_score if options.checkpoint else _read)(options, console, clips, maps)
         console.say(f"scoring the clips by {BASELINE}, for comparison")
         baseline = [
             ScoredClip(clip.name, clip.labels, frame_difference(clip.path, on_map=partial(baseline_maps.add, index)))
@@ -138,7 +138,7 @@ def _report_paths(options: argparse.Namespace) -> list[Path]:
 def _score(
     options: argparse.Namespace, console: Console, clips: Sequence[LabelledClip], maps: MapStore
 ) -> tuple[list[ScoredClip], dict[str, Any]]:
-    """Score the clips with a model; its maps go to ``maps`` where its preset makes any."""
+    """Score the clips with a model; its maps go to ``maps``."""
     scorer = Scorer(
         load_model(options.checkpoint),
         preset=options.preset,
@@ -155,20 +155,19 @@ def _score(
         [clip.path for clip in clips],
         on_opened=lambda _, info: console.opened(info.expected_frames),
         on_scored=console.scored,
-        on_map=maps.add,
+        on_map=lambda index, found: maps.add(index, found.frame, found.values),
     ):
         scored[index] = _accept(clips[index], scores, console)
         if options.out is not None:
             with atomic(options.out / f"{clips[index].path.name}.csv") as file:
                 write_csv(file, scores)
     console.close()
-    no_maps = f"preset {scorer.preset.name} pools by the mean, which takes no map"
     return [scored[index] for index in range(len(clips))], {
         "checkpoint": options.checkpoint,
         "preset": scorer.preset.name,
         "precision": scorer.choices["precision"].value,
         "device": scorer.choices["device"].value,
-        "maps": "what the raw score is the maximum of, but for the class probability" if len(maps) else no_maps,
+        "maps": f"what the raw score is the {scorer.preset.pool} of, but for the class probability",
     }
 
 
@@ -182,8 +181,10 @@ def _accept(clip: LabelledClip, scores: ClipScores, console: Console) -> ScoredC
     return ScoredClip(clip.name, clip.labels, scores.score)
 
 
-def _read(options: argparse.Namespace, clips: Sequence[LabelledClip]) -> tuple[list[ScoredClip], dict[str, Any]]:
-    """Take finished scores from CSV files."""
+def _read(
+    options: argparse.Namespace, console: Console, clips: Sequence[LabelledClip], maps: MapStore
+) -> tuple[list[ScoredClip], dict[str, Any]]:
+    """Take finished scores from CSV files; and maps, where every clip has one for every frame."""
     if not options.scores.is_dir():
         raise ValueError(f"--scores: {options.scores} is no folder")
     files = [score_files.find_csv(options.scores, clip.path, options.data) for clip in clips]
@@ -191,13 +192,19 @@ def _read(options: argparse.Namespace, clips: Sequence[LabelledClip]) -> tuple[l
         ScoredClip(clip.name, clip.labels, score_files.read_csv(file)) for clip, file in zip(clips, files, strict=True)
     ]
     settings = score_files.read_settings(options.scores)
+    found = [score_files.read_maps(options.scores, file) for file in files]
+    lacking = sum(m is None or len(m) != len(clip.scores) for m, clip in zip(found, scored, strict=True))
+    for index, of_clip in enumerate(found):
+        if not lacking and of_clip is not None:
+            maps.take(index, of_clip)
+    console.say(f"  {len(scored)} files of scores, {len(maps)} of maps")
     return scored, {
         "scores": str(options.scores),
         "weights_sha256": settings.get("weights_sha256"),
         "preset": settings.get("preset", "unknown"),
         "precision": settings.get("precision", "unknown"),
         "device": settings.get("device", "unknown"),
-        "maps": "CSV files hold no maps",
+        "maps": f"{lacking} of {len(clips)} clips have no maps (score --maps)" if lacking else "those of score --maps",
     }
 
 

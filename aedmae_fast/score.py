@@ -81,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     result = parser.add_argument_group("results")
     result.add_argument("--out", type=Path, default=Path("scores"), help="output folder (default: %(default)s)")
     result.add_argument("--overwrite", action="store_true", help="score again what is finished")
+    result.add_argument(
+        "--maps", action="store_true", help="a .npy per file: float16 [frames, H, W], what scores come from"
+    )
     result.add_argument("--report", action="store_true", help="report.html: what stood out in all files, with pictures")
     result.add_argument("--plot", action="store_true", help="a PNG per file (needs the 'report' extra)")
     result.add_argument("--quiet", action="store_true", help="print troubles only")
@@ -98,7 +101,7 @@ def _score(options: argparse.Namespace, console: Console) -> int:
     settings = _settings(options, model, scorer)
     console.say(f"aedmae_fast {__version__}: {len(items)} videos -> {options.out}")
     console.choices(_choices(options, scorer))
-    with Job(options.out, settings, overwrite=options.overwrite) as job:
+    with Job(options.out, settings, overwrite=options.overwrite, maps=options.maps) as job:
         not_ok = _run(options, console, scorer, job, items)
         try:
             job.finish(env.describe(), left_out)
@@ -220,11 +223,16 @@ def _choices(options: argparse.Namespace, scorer: Scorer | Fleet) -> dict[str, C
     elif options.checkpoint in bundled_names():
         about = "; it knows the scene it was trained on: for yours, python -m aedmae_fast.train --data NORMAL --out RUN"
     decoder = "PyAV for files, Pillow for folders of frames" if options.decoder == "auto" else "asked for"
-    return {
+    choices = {
         "checkpoint": Choice(options.checkpoint, network + about),
         **scorer.choices,
         "decoder": Choice(options.decoder, decoder),
     }
+    if options.maps:
+        size = f"{config.height}x{config.width}"
+        about_size = f"{2 * config.height * config.width / 1000:.0f} kB a frame that is scored, beside each CSV"
+        choices["maps"] = Choice(f"float16 {size}", about_size)
+    return choices
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Is memory flat in the video's length? Peak resident memory of the command for a short and a long generated video.
 
 python benchmarks/memory.py                     # 2 and 40 minutes, 320x240 at 25 frames/s
+python benchmarks/memory.py --maps              # with anomaly maps written beside the scores
 """
 
 from __future__ import annotations
@@ -30,20 +31,27 @@ SMALL = ModelConfig(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, nargs=2, default=(2, 40), help="(default: 2 40)")
+    parser.add_argument("--maps", action="store_true", help="write the maps, too")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         save_model(AedMae(SMALL), f"{folder}/small.safetensors")
-        runs = [measure(Path(folder), minutes) for minutes in options.minutes]
+        runs = [measure(Path(folder), minutes, options.maps) for minutes in options.minutes]
     ratio = runs[1]["peak_mib"] / runs[0]["peak_mib"]
     print(f"peak {runs[0]['peak_mib']:.0f} MiB and {runs[1]['peak_mib']:.0f} MiB: ratio {ratio:.3f}")
-    report = {**stamp("cpu"), "model": SMALL.to_dict(), "runs": runs, "summary": {"ratio": round(ratio, 4)}}
+    report = {
+        **stamp("cpu"),
+        "model": SMALL.to_dict(),
+        "maps": options.maps,
+        "runs": runs,
+        "summary": {"ratio": round(ratio, 4)},
+    }
     path = options.json or result_path("memory", "cpu")
     path.write_text(json.dumps(report, indent=1) + "\n")
     print(f"wrote {path}")
 
 
-def measure(folder: Path, minutes: float) -> dict[str, Any]:
+def measure(folder: Path, minutes: float, maps: bool) -> dict[str, Any]:
     """Score one video in a process of its own; its peak resident memory and speed."""
     frames = round(minutes * 60 * FPS)
     clip = make_clip(folder / f"{minutes}.mp4", frames, (320, 240), fps=FPS)
@@ -57,6 +65,7 @@ def measure(folder: Path, minutes: float) -> dict[str, Any]:
         "fp32",
         "--quiet",
         "--json",
+        *(["--maps"] if maps else []),
     ]
     output, seconds, peak = run_child(command)
     assert json.loads(output)["frames"] == frames

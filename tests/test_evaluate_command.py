@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from aedmae_fast import score
 from aedmae_fast.evaluate import OK, TROUBLE, main
 from aedmae_fast.evaluation.baseline import frame_difference
 from aedmae_fast.model.checkpoint import save_model
@@ -85,7 +86,7 @@ def test_finished_scores(evaluate: Run, scores: Path, data: Path) -> None:
     assert report["one_class_clips"] == ["03"]
     assert (report["frames"], report["anomalous_frames"]) == (60, 14)
     assert (report["preset"], report["precision"], report["device"]) == ("paper", "bf16", "cuda")
-    assert (report["pixel_auc"], report["rbdc"], report["tbdc"]) == (None, None, None)  # CSV files hold no maps
+    assert (report["pixel_auc"], report["rbdc"], report["tbdc"]) == (None, None, None)  # without maps
     assert report["environment"]
     first = report["clips"][0]
     assert (first["name"], first["frames"], first["anomalous"]) == ("01", 20, 7)
@@ -115,7 +116,7 @@ def test_tables(evaluate: Run, scores: Path) -> None:
     assert "macro AUC, plain, two-class clips                 96.15            100.00" in out
     assert "preset paper, precision bf16, device cuda" in out
     assert "1 of 3 clips have one label only (03): the release's end points give them an area of 1" in out
-    assert "no pixel-level figures of the model: CSV files hold no maps" in out
+    assert "no pixel-level figures of the model: 3 of 3 clips have no maps (score --maps)" in out
 
 
 def test_plots_and_json(evaluate: Run, scores: Path, tmp_path: Path) -> None:
@@ -156,6 +157,22 @@ def test_maps_of_a_model(evaluate: Run, tmp_path: Path) -> None:
     assert 0 < report["pixel_auc"] < 1
     assert 0 <= report["rbdc"] <= 1
     assert 0 <= report["tbdc"] <= 1
+
+
+def test_maps_beside_the_scores(evaluate: Run, tmp_path: Path, data: Path) -> None:
+    """The figures are those of scoring here; a clip whose maps are gone, or cut short, takes all of them away."""
+    save_model(AedMae(replace(TINY, class_head=True)).eval(), tmp_path / "tiny.safetensors")
+    how = ("--checkpoint", str(tmp_path / "tiny.safetensors"), "--preset", "paper", "--precision", "fp32")
+    here = json.loads(evaluate(*how, "--json", "-")[1])
+    out = tmp_path / "scores"
+    assert score.main(["--dir", str(data / "test"), "--out", str(out), "--maps", "--quiet", *how]) == OK
+    figures = ("micro_auc", "pixel_auc", "rbdc", "tbdc")
+    report = json.loads(evaluate("--scores", out, "--json", "-")[1])
+    assert [report[name] for name in figures] == pytest.approx([here[name] for name in figures], abs=1e-6)
+    assert report["maps"] == "those of score --maps"
+    np.save(out / "02.npy", np.load(out / "02.npy")[:-1])
+    report = json.loads(evaluate("--scores", out, "--json", "-")[1])
+    assert (report["pixel_auc"], report["maps"]) == (None, "1 of 3 clips have no maps (score --maps)")
 
 
 def test_without_masks(evaluate: Run, scores: Path, data: Path) -> None:

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -156,6 +157,30 @@ def test_plot(score: Run, videos: Path, tmp_path: Path) -> None:
     for name in ("one.mp4", "sub/two.mkv"):
         assert (tmp_path / "scores" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert "2 of 2 are finished" in score("--dir", videos, "--plot")[2]
+
+
+@pytest.mark.parametrize("preset", ["anomaly-map", "release-avenue"])
+def test_maps(score: Run, videos: Path, tmp_path: Path, preset: str) -> None:
+    """What the scores in the CSV are pooled from; asked for later, files are scored again."""
+    given = ("--dir", videos, "--preset", preset, "--smooth", "none")
+    out = tmp_path / "scores"
+    assert score(*given)[0] == OK
+    assert not list(out.rglob("*.npy"))
+    code, _, err = score(*given, "--maps")
+    assert code == OK
+    assert "20 frames scored" in err
+    assert "float16 32x64  (4 kB a frame" in err
+    for name, entry in manifest(tmp_path)["files"].items():
+        assert entry["maps"] == f"{name}.npy"
+        maps = np.load(out / entry["maps"], mmap_mode="r")
+        lines = rows(out / entry["output"])
+        assert maps.shape == (len(lines), 32, 64)
+        for values, row in zip(maps.astype(np.float64), lines, strict=True):
+            pooled = values.max() + float(row["class_prob"]) if preset == "anomaly-map" else values.mean()
+            assert float(row["raw"]) == pytest.approx(pooled, rel=1e-3)
+    assert "2 of 2 are finished" in score(*given, "--maps")[2]
+    assert "2 of 2 are finished" in score(*given)[2]
+    assert "maps" not in manifest(tmp_path)["settings"]
 
 
 def test_report(score: Run, videos: Path, tmp_path: Path) -> None:
@@ -365,7 +390,7 @@ def test_stopped_in_the_middle(checkpoint: Path, tmp_path: Path, how: signal.Sig
     for i in range(3):
         write_clip(folder / f"{i}.mp4", frames=20)
     write_clip(folder / "3.mp4", frames=3000, size=(32, 32))
-    first = [*command(checkpoint, folder, out), "--device", device]
+    first = [*command(checkpoint, folder, out), "--device", device, "--maps"]
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # whoever runs the tests may have turned a deaf ear
     with subprocess.Popen(first, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as process:  # held open by all
         deadline = time.monotonic() + 120
@@ -379,30 +404,37 @@ def test_stopped_in_the_middle(checkpoint: Path, tmp_path: Path, how: signal.Sig
     assert sorted(p.name for p in out.glob("*.csv")) == ["0.mp4.csv", "1.mp4.csv", "2.mp4.csv"]
     (folder / "3.mp4").unlink()
     write_clip(folder / "3.mp4", frames=20)
-    second = subprocess.run(command(checkpoint, folder, out), stderr=subprocess.PIPE, text=True, check=True)
+    again, undisturbed = ([*command(checkpoint, folder, to), "--maps"] for to in (out, tmp_path / "undisturbed"))
+    second = subprocess.run(again, stderr=subprocess.PIPE, text=True, check=True)
     assert "3 of 4 are finished" in second.stderr
-    subprocess.run(command(checkpoint, folder, tmp_path / "undisturbed"), capture_output=True, check=True)
-    for i in range(4):
-        assert (out / f"{i}.mp4.csv").read_bytes() == (tmp_path / "undisturbed" / f"{i}.mp4.csv").read_bytes()
+    subprocess.run(undisturbed, capture_output=True, check=True)
+    for name in (f"{i}.mp4.{kind}" for i in range(4) for kind in ("csv", "npy")):
+        assert (out / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+    assert sorted(p.name for p in out.iterdir() if p.is_dir()) == []
 
 
-def test_no_room_left(checkpoint: Path, tmp_path: Path) -> None:
-    """The operating system refuses to write more: the small file's scores stay, the large one fails by name."""
+@pytest.mark.parametrize(("what", "limit"), [("scores", 12_000), ("maps", 60_000)])  # bytes a file
+def test_no_room_left(checkpoint: Path, tmp_path: Path, what: str, limit: int) -> None:
+    """The operating system refuses to write more: the small file's results stay, the large one fails by name.
+
+    Its 300 frames take 27 kB of scores, and 4 kB each of maps.
+    """
     folder, out = tmp_path / "videos", tmp_path / "out"
     folder.mkdir()
     write_clip(folder / "large.mp4", frames=300, size=(32, 32))
     write_clip(folder / "small.mp4", frames=5)
-    limit = 12_000  # bytes a file; 300 lines need more
+    maps = what == "maps"
     result = subprocess.run(
-        command(checkpoint, folder, out),
+        [*command(checkpoint, folder, out), *(["--maps"] if maps else [])],
         capture_output=True,
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
     assert result.returncode == SOME_NOT_OK
     assert "Traceback" not in result.stderr
-    assert "large.mp4: failed: cannot write the scores: File too large" in result.stderr
-    assert sorted(p.name for p in out.iterdir() if not p.name.startswith(".")) == ["manifest.json", "small.mp4.csv"]
+    assert f"large.mp4: failed: cannot write the {what}: File too large" in result.stderr
+    left = ["manifest.json", "small.mp4.csv", *(["small.mp4.npy"] if maps else [])]
+    assert sorted(p.name for p in out.iterdir() if p.name != ".lock") == left
 
 
 def test_what_could_not_be_searched_is_not_ok(score: Run, videos: Path, tmp_path: Path) -> None:

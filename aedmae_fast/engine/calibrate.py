@@ -92,7 +92,7 @@ def _timer(way: Way, config: ModelConfig, precision: str) -> Callable[[], float]
     count = way.threads * way.frames  # of which Runner gives each thread its share
     session = runner.session(frames=1, maps=0)
     row = session.frames.add(torch.zeros(1, config.height, config.width, CHANNELS, dtype=torch.uint8))[0]
-    batch = Batch([Window(0, (row, row, row))] * count, [0] * count, [])
+    batch = Batch([Window(0, (row, row, row))] * count, [], [])
 
     def turn() -> float:
         started = time.perf_counter()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from aedmae_fast.config import ScoringPreset
+from aedmae_fast.engine.maps import FrameMap
 from aedmae_fast.engine.postprocess import RawScore, Series, fill_gaps, final_score, hold
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.ring import FrameRing, Window
@@ -26,19 +27,12 @@ class ClipState:
     windows of maps that :meth:`launch` and :meth:`end` give go through :meth:`smoothed`.
     """
 
-    def __init__(
-        self,
-        preset: ScoringPreset,
-        stride: int,
-        smoothing: bool,
-        session: Session,
-        on_map: Callable[[int, Tensor], None] | None = None,  # see RawScore
-    ) -> None:
+    def __init__(self, preset: ScoringPreset, stride: int, smoothing: bool, session: Session, maps: bool) -> None:
         self.info: VideoInfo | None = None
         self._preset, self._smoothing = preset, smoothing
         self._frames = session.frames
         self._ring = FrameRing(session.frames, stride)
-        self._raw_score = RawScore(preset, session.maps, on_map)
+        self._raw_score = RawScore(preset, session.maps, maps)
         self._started = time.perf_counter()
         self._times = array("d")
         self._scored = array("q")  # frames that have terms
@@ -59,12 +53,12 @@ class ClipState:
         self._outcome = outcome
         return self._owe(self._ring.finish()), self._last()
 
-    def launch(self, frame: int) -> tuple[int, list[Window]]:
-        """The next window is computed now: row for its map, and the windows of maps that it completes."""
+    def launch(self, frame: int) -> tuple[list[int], list[Window]]:
+        """The next window is computed now: a row for its map, if kept, and the windows of maps that it completes."""
         self._waiting -= 1
-        row, due = self._raw_score.launch(frame)
+        rows, due = self._raw_score.launch(frame)
         self._outstanding += len(due)
-        return row, due + self._last()
+        return rows, due + self._last()
 
     def _owe(self, windows: Iterator[Window]) -> list[Window]:
         ready = list(windows)
@@ -88,12 +82,18 @@ class ClipState:
             column.append(value)
         self._raw.extend(self._raw_score.of_terms(window.frame, terms))
 
-    def smoothed(self, window: Window, maximum: Maximum, mean: Tensor | None) -> None:
-        """Take what came of the next window of maps."""
+    def smoothed(self, window: Window, maximum: Maximum, mean: Tensor | None) -> FrameMap | None:
+        """Take what came of the next window of maps; their mean [H, W], where there is one, as the frame's own map."""
         self._outstanding -= 1
-        for column, value in zip(self._places, (maximum.x, maximum.y), strict=True):
-            column.append(value)
-        self._raw.append(self._raw_score.of_maps(window, maximum, mean))
+        offset = self._raw_score.of_maps(window)
+        if self._preset.pool == "max":
+            self._raw.append(maximum.value + offset)
+            for column, value in zip(self._places, (maximum.x, maximum.y), strict=True):
+                column.append(value)
+        if mean is None:
+            return None
+        values = mean.numpy().copy()  # so that who keeps one does not keep its batch
+        return FrameMap(window.frame, self._times[window.frame], values, offset)
 
     @property
     def complete(self) -> bool:

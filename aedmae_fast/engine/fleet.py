@@ -1,10 +1,10 @@
 """Several devices as one scorer: a process a device, files dealt out by size, results in one place.
 
 Each process asks for its next file when its decoders are ready for one, and gets the largest that is left: so they end
-at about the same time. They write nothing: scores come back over a pipe, to the process that keeps the manifest. What a
-process had in hand when it died is scored once more, each file in a process of its own, which is started in the dead
-one's place: so a file that kills takes no other with it, and it fails when it has killed twice. Ctrl-C is the first
-process's matter, and the others end with it.
+at about the same time. They write nothing: scores and maps come back over a pipe, to the process that keeps the
+manifest. What a process had in hand when it died is scored once more, each file in a process of its own, which is
+started in the dead one's place: so a file that kills takes no other with it, and it fails when it has killed twice.
+Ctrl-C is the first process's matter, and the others end with it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from aedmae_fast.config import ModelConfig
 from aedmae_fast.engine import choose
 from aedmae_fast.engine.choose import Choice, ChoiceError
 from aedmae_fast.engine.results import ClipScores
-from aedmae_fast.engine.scorer import OnOpened, OnScored, Scorer
+from aedmae_fast.engine.scorer import OnMap, OnOpened, OnScored, Scorer
 
 __all__ = ["Fleet"]
 
@@ -73,14 +73,22 @@ class Fleet:
         self.choices["device"] = Choice(",".join(devices), f"asked for; {len(devices)} processes, a device each")
 
     def score_unordered(
-        self, paths: Sequence[str | Path], on_opened: OnOpened | None = None, on_scored: OnScored | None = None
+        self,
+        paths: Sequence[str | Path],
+        on_opened: OnOpened | None = None,
+        on_scored: OnScored | None = None,
+        on_map: OnMap | None = None,
     ) -> Iterator[tuple[int, ClipScores]]:
-        """As :meth:`Scorer.score_unordered`; a file that has no process left to score it is ``failed``."""
+        """As :meth:`Scorer.score_unordered`; a file that has no process left to score it is ``failed``.
+
+        A file that is scored once more has its maps once more, from the first one on.
+        """
+        maps = on_map is not None
         todo = deque(sorted(range(len(paths)), key=lambda i: _size(Path(paths[i])), reverse=True))
         suspects: deque[int] = deque()  # in hand where a process died
         deaths: Counter[int] = Counter()
         trouble = ""
-        crew = {w.pipe: w for w in (_Worker(self._checkpoint, s, todo) for s in self._settings[: len(todo)])}
+        crew = {w.pipe: w for w in (_Worker(self._checkpoint, s, maps, todo) for s in self._settings[: len(todo)])}
         try:
             while crew:
                 for pipe in wait(list(crew)):
@@ -103,7 +111,7 @@ class Fleet:
                                 yield index, ClipScores.failed(Path(paths[index]), trouble)
                         if useful and (suspects or todo):  # one that dies of no file would do so again
                             source = deque([suspects.popleft()]) if suspects else todo
-                            worker = _Worker(self._checkpoint, worker.settings, source)
+                            worker = _Worker(self._checkpoint, worker.settings, maps, source)
                             crew[worker.pipe] = worker
                         continue
                     if kind == "next":
@@ -112,6 +120,8 @@ class Fleet:
                         on_opened(*content)
                     elif kind == "scored" and on_scored:
                         on_scored(*content)
+                    elif kind == "map" and on_map:
+                        on_map(*content)
                     elif kind == "finished":
                         worker.in_hand.remove(content[0])
                         yield content[0], content[1]
@@ -132,6 +142,7 @@ class _Worker:
 
     checkpoint: str
     settings: dict[str, Any]
+    maps: bool  # wanted too
     source: deque[int]  # what it is to take: what is left for all, or one file by itself
     in_hand: list[int] = field(default_factory=list)  # files that were given to it and have not come back
     trouble: str = ""  # what it said before it ended
@@ -141,7 +152,7 @@ class _Worker:
     def __post_init__(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        arguments = theirs, self.checkpoint, self.settings
+        arguments = theirs, self.checkpoint, self.settings, self.maps
         self.process = context.Process(target=_work, args=arguments, daemon=True)
         # A terminal's Ctrl-C goes to every process; what is blocked here stays blocked in the one that is started.
         resource_tracker.ensure_running()  # or the first start would do so, and unblock it
@@ -169,7 +180,7 @@ class _Worker:
         return self.trouble or f"the process on {self.settings['device']} {how}"
 
 
-def _work(pipe: Connection, checkpoint: str, settings: dict[str, Any]) -> None:
+def _work(pipe: Connection, checkpoint: str, settings: dict[str, Any], maps: bool) -> None:
     """A process: a scorer that asks for its files."""
     sending = threading.Lock()  # decoders ask, the loop reports
     given: list[int] = []
@@ -192,6 +203,7 @@ def _work(pipe: Connection, checkpoint: str, settings: dict[str, Any]) -> None:
             paths(),
             on_opened=lambda i, info: send("opened", given[i], info),
             on_scored=lambda frames: send("scored", frames),
+            on_map=(lambda i, found: send("map", given[i], found)) if maps else None,
         )
         for i, scores in results:
             send("finished", given[i], scores)

@@ -1,4 +1,5 @@
-"""A directory as a job: which files, what is done already, one CSV a file, a manifest that survives any crash.
+"""A directory as a job: which files, what is done already, one CSV a file, its maps beside it where they are wanted, a
+manifest that survives any crash.
 
 Each finished file is one line in a journal (appended and synced), so that a kill loses at most the files in hand; the
 manifest is written from it at the end of a run. Every file appears whole or not at all.
@@ -11,6 +12,7 @@ import fcntl
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import IO, Any
 
 from aedmae_fast.engine.events import Event
 from aedmae_fast.engine.fleet import Fleet
+from aedmae_fast.engine.map_file import MapFolder
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import OnOpened, OnScored, Scorer
 from aedmae_fast.engine.table import write_csv
@@ -27,6 +30,7 @@ from aedmae_fast.video import Status
 MANIFEST = "manifest.json"
 JOURNAL = ".journal.jsonl"
 LOCK = ".lock"
+UNFINISHED = ".maps"  # folder for maps of what is being scored
 
 Entry = dict[str, Any]  # one file's record in the manifest
 OnFinished = Callable[[str, Entry, "ClipScores | None"], None]
@@ -42,6 +46,11 @@ class Item:
 
     path: Path
     name: str  # path of its scores relative to the output folder, without ``.csv``; its key in the manifest
+
+    @property
+    def maps(self) -> str:
+        """Path of its maps relative to the output folder."""
+        return f"{self.name}.npy"
 
 
 def name_items(paths: Sequence[Path], root: Path | None) -> list[Item]:
@@ -61,16 +70,20 @@ class Job:
         out: output folder, made if it is missing.
         settings: what scores depend on; results of other settings are never mixed with these.
         overwrite: score everything again, whatever is there.
+        maps: write every file's maps, too (:class:`MapFile`); what was scored without them is not finished. They are no
+            setting: scores do not depend on it.
 
     Raises:
         JobError: the folder cannot be written, another run is using it, or it holds results of other settings.
     """
 
-    def __init__(self, out: Path, settings: dict[str, Any], *, overwrite: bool = False) -> None:
+    def __init__(self, out: Path, settings: dict[str, Any], *, overwrite: bool = False, maps: bool = False) -> None:
         self.out = out
         self.settings = settings
         self._overwrite = overwrite
+        self._maps = MapFolder(out / UNFINISHED) if maps else None
         self._entries: dict[str, Entry] = {}
+        self._mapped: set[str] = set()  # maps that earlier runs wrote
         self._files = contextlib.ExitStack()
 
     def __enter__(self) -> Job:
@@ -83,8 +96,13 @@ class Job:
                 raise JobError(
                     f"{self.out}: another run is writing here; wait for it or choose another --out"
                 ) from error
-            self._entries = {} if self._overwrite else self._read()
+            known = self._read()
+            self._mapped = {entry["maps"] for entry in known.values() if entry.get("maps")}
+            self._entries = {} if self._overwrite else known
             self._write_manifest()
+            shutil.rmtree(self.out / UNFINISHED, ignore_errors=True)  # of a run that was killed
+            if self._maps is not None:
+                self._files.enter_context(self._maps)
             self._journal: IO[str] = self._files.enter_context(open(self.out / JOURNAL, "w"))
         except OSError as error:
             self._files.close()
@@ -102,7 +120,10 @@ class Job:
         entry = self._entries.get(item.name)
         if entry is None or entry["status"] == Status.FAILED or entry["source"] != _fingerprint(item.path):
             return False
-        return entry["output"] is None or (self.out / entry["output"]).is_file()
+        if entry["output"] is None:
+            return True
+        needed = [entry["output"], *([entry.get("maps")] if self._maps else [])]
+        return all(name and (self.out / name).is_file() for name in needed)
 
     def entry(self, item: Item) -> Entry:
         return self._entries[item.name]
@@ -116,13 +137,14 @@ class Job:
         on_scored: OnScored | None = None,
         on_finished: OnFinished | None = None,
     ) -> None:
-        """Score the items, writing each one's CSV as soon as it is complete.
+        """Score the items, writing each one's CSV and maps as soon as it is complete.
 
         ``on_finished`` gets a name, its manifest entry and its scores, or None where they could not be written.
         """
         sources = [_fingerprint(item.path) for item in items]  # before reading: a file that changes is not finished
-        for index, scores in scorer.score_unordered([item.path for item in items], on_opened, on_scored):
-            entry, written = self._save(items[index], scores, sources[index])
+        on_map = self._maps.add if self._maps else None
+        for index, scores in scorer.score_unordered([item.path for item in items], on_opened, on_scored, on_map):
+            entry, written = self._save(items[index], scores, sources[index], index)
             self._entries[items[index].name] = entry
             if on_finished:
                 on_finished(items[index].name, entry, scores if written else None)
@@ -140,21 +162,37 @@ class Job:
         self._write_manifest(environment, left_out)
         (self.out / JOURNAL).unlink(missing_ok=True)
 
-    def _save(self, item: Item, scores: ClipScores, source: Entry | None) -> tuple[Entry, bool]:
-        entry = _describe(scores, source)
+    def _save(self, item: Item, scores: ClipScores, source: Entry | None, clip: int) -> tuple[Entry, bool]:
+        """``clip`` is the item's number in the run."""
+        entry, what = _describe(scores, source), "scores"
         try:
             if scores.frames and scores.status is not Status.FAILED:
+                what = "maps"
+                maps = self._maps.finish(clip) if self._maps else None
+                what = "scores"
                 output = self.out / f"{item.name}.csv"
                 output.parent.mkdir(parents=True, exist_ok=True)
                 with atomic(output) as file:
                     write_csv(file, scores)
-                entry["output"] = f"{item.name}.csv"
+                self._place_maps(item, maps)
+                entry |= {"output": f"{item.name}.csv", "maps": item.maps if maps else None}
             print(json.dumps({"name": item.name, **entry}), file=self._journal, flush=True)
             os.fsync(self._journal.fileno())
         except OSError as error:
-            entry |= {"status": Status.FAILED.value, "reason": f"cannot write the scores: {error.strerror}"}
+            reason = f"cannot write the {what}: {error.strerror}"
+            entry |= {"status": Status.FAILED.value, "reason": reason, "output": None, "maps": None}
             return entry, False
+        finally:
+            if self._maps:
+                self._maps.drop(clip)
         return entry, entry["output"] is not None
+
+    def _place_maps(self, item: Item, maps: Path | None) -> None:
+        """Beside the CSV; those of an earlier run go, which belong to other scores."""
+        if maps is not None:
+            os.replace(maps, self.out / item.maps)
+        elif item.maps in self._mapped:
+            (self.out / item.maps).unlink(missing_ok=True)
 
     def _read(self) -> dict[str, Entry]:
         manifest: dict[str, Any] = {}
@@ -164,8 +202,11 @@ class Job:
                 manifest = json.loads(path.read_text())
                 found, entries = manifest["settings"], dict(manifest["files"])
             except (ValueError, KeyError, TypeError) as error:
+                if self._overwrite:
+                    return {}
                 raise JobError(f"{path}: not a manifest of ours ({error}); choose another --out") from error
-            if differing := {k for k in found.keys() | self.settings.keys() if found.get(k) != self.settings.get(k)}:
+            differing = {k for k in found.keys() | self.settings.keys() if found.get(k) != self.settings.get(k)}
+            if differing and not self._overwrite:
                 changes = "; ".join(f"{k}: {found.get(k)!r}, now {self.settings.get(k)!r}" for k in sorted(differing))
                 raise JobError(
                     f"{self.out}: holds scores of other settings ({changes}); choose another --out, or --overwrite"
@@ -239,6 +280,7 @@ def _describe(scores: ClipScores, source: Entry | None) -> Entry:
         "events": [_describe_event(scores, event) for event in scores.events],
         "source": source,
         "output": None,
+        "maps": None,
     }
 
 

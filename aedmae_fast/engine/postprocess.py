@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from aedmae_fast.config import Gaussian, ScoringPreset
 from aedmae_fast.engine.resident import Rows
 from aedmae_fast.engine.ring import MapRing, Window
-from aedmae_fast.engine.runner import FrameTerms, Maximum
+from aedmae_fast.engine.runner import FrameTerms
 
 Series = NDArray[np.float64]  # one value a frame
 
@@ -27,24 +25,23 @@ class RawScore:
         preset: its ``map_filter`` spans ``map_filter[0] // 2`` frames to either side; with a stride, those of them that
             are scored.
         rows: where the maps are kept.
-        on_map: called with each frame's index and its filtered map, float32 [H, W], whose maximum is the raw score but
-            for the class probability; in the order of the frames. Never called where the preset pools by the mean.
+        maps: keep them where the preset pools by the mean, too: windows of one map then, for whoever wants to see it.
 
     The class probability is of a whole frame and says nothing of where: Eq. 6 adds it to every pixel, which comes to
     adding its mean over the filter's frames to the maximum, and leaves the map comparable between frames.
     """
 
-    def __init__(self, preset: ScoringPreset, rows: Rows, on_map: Callable[[int, Tensor], None] | None = None) -> None:
-        self._preset, self._rows, self._on_map = preset, rows, on_map
-        self._ring = MapRing(rows, preset.map_filter[0]) if preset.pool == "max" else None
+    def __init__(self, preset: ScoringPreset, rows: Rows, maps: bool = False) -> None:
+        self._preset, self._rows = preset, rows
+        self._ring = MapRing(rows, preset.map_filter[0]) if maps or preset.pool == "max" else None
         self._class_probs: deque[tuple[int, float]] = deque()  # by frame, as far back as the filter reaches
 
-    def launch(self, frame: int) -> tuple[int, list[Window]]:
-        """The next scored frame is computed now: row for its map, and the windows of maps that it completes."""
+    def launch(self, frame: int) -> tuple[list[int], list[Window]]:
+        """The next scored frame is computed now: a row for its map, if that is kept, and the windows it completes."""
         if self._ring is None:
-            return 0, []
+            return [], []
         row = self._rows.take()
-        return row, list(self._ring.push(frame, row))
+        return [row], list(self._ring.push(frame, row))
 
     def finish(self) -> list[Window]:
         """No more frames: the windows of maps at the clip's end."""
@@ -53,25 +50,23 @@ class RawScore:
     def of_terms(self, frame: int, terms: FrameTerms) -> list[float]:
         """Take the terms of the next frame; its score where it follows from them, else nothing yet."""
         p = self._preset
+        if p.class_weight and self._ring is not None:
+            self._class_probs.append((frame, terms.class_prob))
         if p.pool == "max":
-            if p.class_weight:
-                self._class_probs.append((frame, terms.class_prob))
             return []
         raw = p.colour_weight * terms.colour + p.abnormal_weight * terms.abnormal + p.gap_weight * terms.gap
         return [raw + p.class_weight * terms.class_prob if p.class_weight else raw]
 
-    def of_maps(self, window: Window, maximum: Maximum, mean: Tensor | None) -> float:
-        """The score of the next frame from its window of maps, whose rows it releases."""
+    def of_maps(self, window: Window) -> float:
+        """What the next frame's score adds to the maximum, or mean, of its map; releases the rows of its window."""
         self._rows.release(window.rows)
-        if self._on_map is not None and mean is not None:
-            self._on_map(window.frame, mean)
         if not self._preset.class_weight:
-            return maximum.value
+            return 0.0
         reach = self._preset.map_filter[0] // 2
         while self._class_probs[0][0] < window.frame - reach:
             self._class_probs.popleft()
         near = [prob for frame, prob in self._class_probs if frame <= window.frame + reach]
-        return maximum.value + self._preset.class_weight * sum(near) / len(near)
+        return self._preset.class_weight * sum(near) / len(near)
 
 
 def fill_gaps(frames: NDArray[np.int64], values: Series, count: int) -> Series:

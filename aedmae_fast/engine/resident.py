@@ -78,11 +78,6 @@ class Rows:
         """Rows that :meth:`take` can give."""
         return len(self._free)
 
-    @property
-    def spare(self) -> int:
-        """One that is free and stays so; 0 where there is none."""
-        return self._free[0] if self._free else 0
-
     def take(self) -> int:
         """A free row, used once.
 

@@ -57,7 +57,7 @@ class Batch(NamedTuple):
     """What is computed together: of windows of frames terms and maps, then of windows of maps, these among them."""
 
     windows: Sequence[Window]  # of frames
-    places: Sequence[int]  # row for the map of each; without meaning where the preset pools by the mean
+    places: Sequence[int]  # row for the map of each; empty where no map is kept
     due: Sequence[Window]  # of maps
 
 
@@ -74,7 +74,7 @@ class Computed(NamedTuple):
 
     terms: list[FrameTerms]  # of each window of frames
     maxima: list[Maximum]  # of the mean over each window of maps
-    means: Tensor | None  # these means, float32 [len(due), H, W] on the device, where asked for; of the runner's stream
+    means: Tensor | None  # these means, float32 [len(due), H, W] on the host, where asked for
 
 
 class Runner:
@@ -115,34 +115,48 @@ class Runner:
         self._lock = threading.Lock()  # nothing is submitted while rows move
         self._running: list[Future[Tensor]] = []
         self._abandoned: deque[tuple[Rows, Rows]] = deque()
-        self._graph: GraphRunner | None = None
+        self._graphs: dict[bool, GraphRunner] = {}  # by whether they write maps
         self._capture = capture or (None if self.device.type == "cpu" else CudaCapture)
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # of this thread; the pool's threads set theirs
             self._pool = ThreadPoolExecutor(threads, "compute", lambda: torch.set_num_threads(1))
 
     def session(self, frames: int, maps: int) -> Session:
-        """Room for so many frames and maps at a time; close it to give it back."""
+        """Room for so many frames and maps at a time; close it to give it back.
+
+        Args:
+            maps: 0 where none is to be kept, as a preset that pools by the mean can do without.
+        """
         with self._lock, current(self.stream):
             self._wait()
             self._take_abandoned()
             before = self._frames.tensor, self._maps.tensor
-            room = self._frames.lend(frames), self._maps.lend(maps if self._preset.pool == "max" else 0)
+            room = self._frames.lend(frames), self._maps.lend(maps)
+            needed = {maps > 0}
             if self._frames.tensor is not before[0] or self._maps.tensor is not before[1]:
-                self._graph = None  # it would go on reading the memory that was left
+                needed |= self._graphs.keys()
+                self._graphs.clear()  # they would go on reading the memory that was left
             del before
-            if self._graph is None and self._capture is not None:
-                place = room[1].spare  # captures write there: nobody uses it yet
-                examples = [torch.zeros(1, len(WINDOW), dtype=torch.int64), *torch.tensor([[0], [place]]).unbind(0)]
+            if self._capture is not None:
                 try:
-                    self._graph = GraphRunner(
-                        self.step, self._resident(), examples, [self._size], capture=self._capture
-                    )
+                    self._graphs |= {m: self._record(self._capture, maps=m) for m in needed - self._graphs.keys()}
                 except BaseException:  # no graph now: whoever submits before the next session hears of it
                     for rows in room:
                         rows.give_back()
                     raise
         return Session(self, *room)
+
+    def _record(self, capture: Callable[[torch.device], Capture], maps: bool) -> GraphRunner:
+        """The step as a graph, with maps or without."""
+        examples = [torch.zeros(1, len(WINDOW), dtype=torch.int64), torch.zeros(1, dtype=torch.int64)]
+        if maps:
+            examples.append(torch.zeros(1, dtype=torch.int64))
+        first = self._maps.tensor[:1]
+        kept = first.clone()
+        try:
+            return GraphRunner(self.step, self._resident(), examples, [self._size], capture=capture)
+        finally:
+            first.copy_(kept)  # captures run the step, which writes there
 
     def submit(self, batch: Batch, means: bool) -> Callable[[], Computed]:
         """See :meth:`Session.submit`."""
@@ -155,11 +169,12 @@ class Runner:
                 started = [self._pool.submit(self._step_alone, part) for part in parts]
                 self._running = [f for f in self._running if not f.done()] + started
                 return lambda: self._computed([f.result() for f in started], *self._in_time(batch.due, means))
-            if self._graph is None:
+            graph = self._graphs.get(bool(batch.places))
+            if parts and graph is None:
                 raise RuntimeError("no graph: its capture failed when a session was opened; open another")
-            columns = [_to_host(self._graph(*part)[0]) for part in parts]
+            columns = [_to_host(graph(*part)[0]) for part in parts] if graph is not None else []
             values, pixels, maps = self._in_time(batch.due, means)
-            values, pixels = _to_host(values), _to_host(pixels)
+            values, pixels, maps = _to_host(values), _to_host(pixels), None if maps is None else _to_host(maps)
             arrived = self._mark()
 
         def finish() -> Computed:
@@ -186,18 +201,25 @@ class Runner:
 
     @torch.inference_mode()
     def step(
-        self, masks: Tensor, frames: Tensor, maps: Tensor, windows: Tensor, numbers: Tensor, places: Tensor
+        self,
+        masks: Tensor,
+        frames: Tensor,
+        maps: Tensor,
+        windows: Tensor,
+        numbers: Tensor,
+        places: Tensor | None = None,
     ) -> tuple[Tensor]:
         """All that is computed of b windows by themselves: launches only, nothing that a graph could not hold.
 
         Args:
             masks: int64 [K, L].
             frames: uint8 [R, H, W, 3].
-            maps: float32 [M, H, W]. Where the preset pools by the maximum, the windows' maps of Eq. 6 without
-                its class probability are written there, after the spatial part of its filter.
+            maps: float32 [M, H, W]. The windows' maps of the preset's weighted terms, without the class probability,
+                are written there, after the spatial part of its filter.
             windows: int64 [b, 3], rows of ``frames``: t-3, t, t+3.
             numbers: int64 [b], which mask each takes.
-            places: int64 [b], rows of ``maps``; a row that comes twice must be for the same window.
+            places: int64 [b], rows of ``maps``; a row that comes twice must be for the same window. None: no map is
+                written.
 
         Returns:
             float32 [b, 4]: colour error, abnormality, gap and class probability.
@@ -213,7 +235,7 @@ class Runner:
         prob = means.new_full((len(means),), torch.nan)
         if states.class_logit is not None:
             prob = states.class_logit.sigmoid()
-        if p.pool == "max":
+        if places is not None:
             maps.index_copy_(0, places, mean_filter(errors, p.map_filter[1:]))
         return (torch.cat([share * means, prob[:, None]], dim=1),)
 
@@ -223,8 +245,8 @@ class Runner:
     def _indices(self, batch: Batch, part: slice) -> list[Tensor]:
         """Arguments of :meth:`step` for one micro-batch."""
         windows, places = batch.windows[part], batch.places[part]
-        numbers = [w.frame % len(self._masks) for w in windows]
-        return [self._ready(rows) for rows in ([w.rows for w in windows], numbers, places)]
+        indices = [self._ready([w.rows for w in windows]), self._ready([w.frame % len(self._masks) for w in windows])]
+        return [*indices, self._ready(places)] if places else indices
 
     def _ready(self, rows: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
         """int64, to be copied to the device without waiting."""

@@ -15,6 +15,7 @@ from aedmae_fast.config import ScoringPreset
 from aedmae_fast.engine import choose
 from aedmae_fast.engine.clip import ClipState
 from aedmae_fast.engine.feed import BLOCK, Block, Feed, Opened, Source
+from aedmae_fast.engine.maps import ClipMaps, FrameMap
 from aedmae_fast.engine.memory import FramesInMemory
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.ring import REACH, Window
@@ -29,7 +30,8 @@ from aedmae_fast.video import Decoder, VideoInfo, open_video
 Windows = list[tuple[int, Window]]  # with each window, the index of its clip
 OnOpened = Callable[[int, VideoInfo], None]
 OnScored = Callable[[int], None]
-OnMap = Callable[[int, int, Tensor], None]
+OnMap = Callable[[int, FrameMap], None]
+Step = tuple[int, FrameMap | ClipState]  # with the index of its clip: a map, or in the end the clip itself
 
 
 class Scorer:
@@ -132,9 +134,8 @@ class Scorer:
         Args:
             on_opened: called with a clip's index and its :class:`VideoInfo` when its decoding starts.
             on_scored: called with the number of frames after each batch.
-            on_map: called with a clip's index, a frame and its map, float32 [H, W] at model size on the device, whose
-                maximum is the frame's raw score but for the class probability; a clip's frames in order, the last
-                before its scores are yielded. Never called where the preset pools by the mean.
+            on_map: called with a clip's index and each of its maps, as :meth:`maps` yields them: in order, the last
+                before its scores are yielded.
         """
         listed: dict[int, Path] = {}
 
@@ -143,8 +144,18 @@ class Scorer:
                 listed[index] = Path(path)
                 yield self._source(listed[index])
 
-        for index, clip in self._run(sources(), on_opened, on_scored, on_map):
-            yield index, clip.result(listed.pop(index))
+        for index, found in self._run(sources(), on_opened, on_scored, maps=on_map is not None):
+            if isinstance(found, ClipState):
+                yield index, found.result(listed.pop(index))
+            elif on_map:
+                on_map(index, found)
+
+    def maps(self, path: str | Path) -> ClipMaps:
+        """The anomaly maps of one video file or folder of frames: of each frame what its raw score is pooled from.
+
+        They come as they are computed (:class:`FrameMap`), in bounded memory; at the end the clip's scores are there.
+        """
+        return ClipMaps(self._maps(self._source(Path(path)), Path(path)))
 
     def score_frames(self, frames: NDArray[np.uint8] | Tensor, *, fps: float = 25.0, order: str = "bgr") -> ClipScores:
         """Score a clip that is in memory.
@@ -160,7 +171,17 @@ class Scorer:
         """
         video = FramesInMemory(frames, fps, order)
         ((_, clip),) = self._run([lambda: video])
+        assert isinstance(clip, ClipState)
         return clip.result(None)
+
+    def maps_of_frames(self, frames: NDArray[np.uint8] | Tensor, *, fps: float = 25.0, order: str = "bgr") -> ClipMaps:
+        """The anomaly maps of a clip that is in memory: :meth:`maps`, of what :meth:`score_frames` takes.
+
+        Raises:
+            TypeError, ValueError: as :meth:`score_frames`.
+        """
+        video = FramesInMemory(frames, fps, order)
+        return ClipMaps(self._maps(lambda: video, None))
 
     def stream(self, *, fps: float = 25.0, order: str = "bgr") -> FrameStream:
         """Score frames as they come: push one, get those that are due. See :class:`FrameStream`.
@@ -177,61 +198,69 @@ class Scorer:
             )
         return FrameStream(self.runner, self.config, self.preset, self.smoothing, fps, order)
 
+    def _maps(self, source: Source, path: Path | None) -> Generator[FrameMap, None, ClipScores]:
+        clip: ClipState | None = None
+        for _, found in self._run([source], maps=True):
+            if isinstance(found, ClipState):
+                clip = found
+            else:
+                yield found
+        assert clip is not None
+        return clip.result(path)
+
     def _run(
         self,
         sources: Iterable[Source],
         on_opened: OnOpened | None = None,
         on_scored: OnScored | None = None,
-        on_map: OnMap | None = None,
-    ) -> Iterator[tuple[int, ClipState]]:
-        """The loop on the runner's stream: there it takes what the decoders made, and ``on_map`` what is computed."""
-        return on_stream(self.runner.stream, self._loop(sources, on_opened, on_scored, on_map))
+        maps: bool = False,
+    ) -> Generator[Step, None, None]:
+        """The loop on the runner's stream: there it takes what the decoders made."""
+        return on_stream(self.runner.stream, self._loop(sources, on_opened, on_scored, maps))
 
     def _loop(
-        self,
-        sources: Iterable[Source],
-        on_opened: OnOpened | None,
-        on_scored: OnScored | None,
-        on_map: OnMap | None,
-    ) -> Generator[tuple[int, ClipState], None, None]:
+        self, sources: Iterable[Source], on_opened: OnOpened | None, on_scored: OnScored | None, maps: bool
+    ) -> Generator[Step, None, None]:
         clips: dict[int, ClipState] = {}
         pending: deque[tuple[int, Window]] = deque()  # ready to be computed
         in_flight: deque[tuple[Windows, Windows, Callable[[], Computed]]] = deque()  # windows of frames, and of maps
         feed = self._feed(sources, self._workers)
-        session = self.runner.session(*self._room())
+        session = self.runner.session(*self._room(maps))
 
         def launch(windows: Windows, due: Windows) -> None:
-            places = []
+            places: list[int] = []
             for index, window in windows:
-                place, complete = clips[index].launch(window.frame)
-                places.append(place)
+                rows, complete = clips[index].launch(window.frame)
+                places.extend(rows)
                 due.extend((index, of_maps) for of_maps in complete)
             batch = Batch([window for _, window in windows], places, [window for _, window in due])
-            in_flight.append((windows, due, session.submit(batch, means=on_map is not None)))
+            in_flight.append((windows, due, session.submit(batch, means=maps)))
 
-        def compute(least: int) -> Iterator[tuple[int, ClipState]]:
+        def compute(least: int) -> Iterator[Step]:
             while len(pending) >= least and pending:
                 launch([pending.popleft() for _ in range(min(self._batch_size, len(pending)))], [])
                 yield from settle(leave=1)  # one batch computes while the next one is filled
 
-        def settle(leave: int) -> Iterator[tuple[int, ClipState]]:
+        def settle(leave: int) -> Iterator[Step]:
             while len(in_flight) > leave:
                 windows, due, wait = in_flight.popleft()
                 terms, maxima, means = wait()
                 for (index, window), of_frame in zip(windows, terms, strict=True):
                     clips[index].scored(window, of_frame)
                 for i, ((index, window), maximum) in enumerate(zip(due, maxima, strict=True)):
-                    clips[index].smoothed(window, maximum, None if means is None else means[i])
+                    found = clips[index].smoothed(window, maximum, None if means is None else means[i])
+                    if found is not None:
+                        yield index, found
                 if on_scored and windows:
                     on_scored(len(windows))
                 yield from finished({index for index, _ in (*windows, *due)})
 
-        def finished(indices: Iterable[int]) -> Iterator[tuple[int, ClipState]]:
+        def finished(indices: Iterable[int]) -> Iterator[Step]:
             for index in sorted(indices):
                 if clips[index].complete:
                     yield index, clips.pop(index)
 
-        def take(index: int, block: Block) -> Iterator[tuple[int, ClipState]]:
+        def take(index: int, block: Block) -> Iterator[Step]:
             for start in range(0, len(block.frames), BLOCK):
                 frames = block.frames[start : start + BLOCK]
                 if session.frames.free < len(frames):
@@ -245,8 +274,7 @@ class Scorer:
             for event in feed:
                 index = event.clip
                 if index not in clips:
-                    of_clip = partial(on_map, index) if on_map else None
-                    clips[index] = ClipState(self.preset, self.stride, self.smoothing, session, of_clip)
+                    clips[index] = ClipState(self.preset, self.stride, self.smoothing, session, maps)
                 clip = clips[index]
                 if isinstance(event, Opened):
                     clip.info = event.info
@@ -278,8 +306,8 @@ class Scorer:
         size = self.config.height, self.config.width
         return Feed(sources, size, workers, device=self.runner.device)
 
-    def _room(self) -> tuple[int, int]:
-        """Frames and maps that the loop has in use at most.
+    def _room(self, maps: bool) -> tuple[int, int]:
+        """Frames and maps that the loop has in use at most; no maps where nobody looks at them, the preset included.
 
         Clips that are open: one a decoder, each with the frames and maps that its next windows see. Windows that wait,
         and two batches that are computed: each with its map, and with a frame of its own, or with three where the
@@ -287,4 +315,5 @@ class Scorer:
         """
         batch, seen = self._batch_size, min(self.stride, 3)
         frames = 2 * REACH * self._workers + 3 * batch * seen + BLOCK
-        return frames, (self.preset.map_filter[0] - 1) * self._workers + 2 * batch
+        mapped = maps or self.preset.pool == "max"
+        return frames, (self.preset.map_filter[0] - 1) * self._workers + 2 * batch if mapped else 0

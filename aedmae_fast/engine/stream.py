@@ -46,7 +46,8 @@ class FrameStream:
     ) -> None:
         self._preset, self._fps, self._order = preset, fps, order
         self._size = (config.height, config.width)
-        self._session = runner.session(2 * REACH + 1, preset.map_filter[0] - 1 + REACH)
+        maps = preset.map_filter[0] - 1 + REACH if preset.pool == "max" else 0
+        self._session = runner.session(2 * REACH + 1, maps)
         self._forgotten = weakref.finalize(self, runner.abandon, self._session)
         self._ring = FrameRing(self._session.frames)
         self._raw_score = RawScore(preset, self._session.maps)
@@ -88,14 +89,14 @@ class FrameStream:
         launched = [self._raw_score.launch(window.frame) for window in ready]
         due = [of_maps for _, complete in launched for of_maps in complete]
         due += self._raw_score.finish() if ended else []
-        computed = self._session.submit(Batch(ready, [place for place, _ in launched], due))()
+        computed = self._session.submit(Batch(ready, [row for rows, _ in launched for row in rows], due))()
         for window, terms in zip(ready, computed.terms, strict=True):
             self._session.frames.release(window.rows)
             self._terms[window.frame] = terms
             self._raw.extend(self._raw_score.of_terms(window.frame, terms))
         for window, maximum in zip(due, computed.maxima, strict=True):
             self._places[window.frame] = maximum
-            self._raw.append(self._raw_score.of_maps(window, maximum, None))
+            self._raw.append(maximum.value + self._raw_score.of_maps(window))
         return list(self._emit(ended))
 
     def _emit(self, ended: bool) -> Iterator[FrameScore]:

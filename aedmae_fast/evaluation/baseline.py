@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aedmae_fast.config import Gaussian
@@ -25,7 +26,7 @@ def frame_difference(
     path: str | Path,
     decoder: Decoder = "auto",
     smoothing: Gaussian | None = SMOOTH,
-    on_map: Callable[[int, Tensor], None] | None = None,
+    on_map: Callable[[int, NDArray[np.float32]], None] | None = None,
 ) -> Series:
     """Score of each frame of a video: the maximum of its :func:`difference_maps`, then a Gaussian in time.
 
@@ -42,7 +43,7 @@ def frame_difference(
     for frame, values in enumerate(difference_maps(path, decoder)):
         raw.append(float(values.max()))
         if on_map:
-            on_map(frame, values)
+            on_map(frame, values.numpy())
     series = np.array(raw, dtype=np.float64)
     return smooth(series, smoothing) if smoothing else series
 

@@ -1,4 +1,4 @@
-"""Where the anomaly maps of all clips wait until the last one is known: half precision, in files of a temporary folder.
+"""Where the anomaly maps of all clips wait until the last one is known: in files, finished or of a temporary folder.
 
 The thresholds of a sweep depend on all maps, and the maps of a large test set do not fit in memory: ShanghaiTech's
 40,791 frames of 160 x 320 are 8 GB in float32. On disk they take half of that, and are read as the sweep needs them.
@@ -10,27 +10,22 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+
+from aedmae_fast.engine.map_file import HALF_MAX, MapFile, Maps
 
 __all__ = ["MapStore"]
 
-Maps = NDArray[np.float16]  # [T, h, w]
-
 
 class MapStore:
-    """Maps by clip, added frame by frame; clips may take turns. Use as a context manager: its end deletes the files.
-
-    Half precision keeps 11 significant bits, and steps of 6e-8 below 6e-5: the order of values is kept up to ties.
-    """
+    """Maps by clip, added frame by frame; clips may take turns. Use as a context manager: its end deletes the files."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="aedmae-maps-")
-        self._files: dict[int, IO[bytes]] = {}
-        self._shapes: dict[int, tuple[int, int, int]] = {}  # clip -> T, h, w
+        self._files: dict[int, MapFile] = {}
+        self._finished: dict[int, Maps] = {}
 
     def __enter__(self) -> MapStore:
         return self
@@ -42,33 +37,40 @@ class MapStore:
             file.close()
         self._folder.cleanup()
 
-    def add(self, clip: int, frame: int, values: Tensor) -> None:
-        """Append the map of a clip's next frame: float32 [h, w] on any device, >= 0. The engine's ``on_map``.
+    def add(self, clip: int, frame: int, values: NDArray[np.float32]) -> None:
+        """Append the map of a clip's next frame: [h, w], >= 0.
 
         Raises:
             ValueError: ``frame`` is not the clip's next one, the size changed, or a value is negative, NaN or above
                 half precision's 65504.
         """
-        count, height, width = self._shapes.get(clip, (0, *values.shape))
-        if frame != count or (height, width) != tuple(values.shape):
-            expected = f"frame {count} of {height}x{width}"
+        height, width = values.shape
+        file = self._files.get(clip)
+        count, size = (file.count, file.size) if file else (0, (height, width))
+        if frame != count or size != (height, width):
+            expected = f"frame {count} of {size[0]}x{size[1]}"
             raise ValueError(
-                f"map of clip number {clip} (from 0): expected {expected}, found frame {frame} of {tuple(values.shape)}"
+                f"map of clip number {clip} (from 0): expected {expected}, found frame {frame} of {values.shape}"
             )
-        if not bool(((values >= 0) & (values <= np.finfo(np.float16).max)).all()):
+        if not ((values >= 0) & (values <= HALF_MAX)).all():
             raise ValueError(f"map of clip number {clip} (from 0), frame {frame}: expected values in 0..65504")
-        if clip not in self._files:
-            self._files[clip] = open(self._path(clip), "wb")  # noqa: SIM115 (closed when the store is)
-        self._files[clip].write(values.half().cpu().numpy().tobytes())
-        self._shapes[clip] = (count + 1, height, width)
+        if file is None:
+            file = self._files[clip] = MapFile(Path(self._folder.name) / f"{clip}.npy", size)
+        file.add(values)
+
+    def take(self, clip: int, maps: Maps) -> None:
+        """All maps of a clip, which lie on disk already: float16 [T, h, w] >= 0, as :meth:`MapFile.read` gives them."""
+        self._finished[clip] = maps
 
     def __len__(self) -> int:
         """Number of clips that have maps."""
-        return len(self._shapes)
+        return len(self._files) + len(self._finished)
 
     def frames(self, clip: int) -> int:
         """Number of maps of a clip; 0 for a clip that has none."""
-        return self._shapes.get(clip, (0, 0, 0))[0]
+        if clip in self._finished:
+            return len(self._finished[clip])
+        return self._files[clip].count if clip in self._files else 0
 
     def maps(self, clip: int) -> Maps:
         """A clip's maps, float16 [T, h, w], read from disk where they are looked at. Read-only.
@@ -76,13 +78,8 @@ class MapStore:
         Raises:
             KeyError: the clip has no maps.
         """
-        shape = self._shapes[clip]
-        self._files[clip].flush()
-        return np.memmap(self._path(clip), dtype=np.float16, mode="r", shape=shape)
+        return self._finished[clip] if clip in self._finished else self._files[clip].read()
 
     def __iter__(self) -> Iterator[int]:
         """The clips that have maps, in ascending order."""
-        return iter(sorted(self._shapes))
-
-    def _path(self, clip: int) -> Path:
-        return Path(self._folder.name) / f"{clip}.f16"
+        return iter(sorted({*self._files, *self._finished}))

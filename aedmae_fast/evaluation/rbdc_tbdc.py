@@ -32,7 +32,8 @@ from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 from sklearn.metrics import auc
 
-from aedmae_fast.evaluation.map_store import Maps, MapStore
+from aedmae_fast.engine.map_file import Maps
+from aedmae_fast.evaluation.map_store import MapStore
 
 __all__ = ["ALPHA", "BETA", "Curves", "Truth", "area", "boxes_of", "match", "sweep", "thresholds_of", "truth_of"]
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from aedmae_fast.engine.job import MANIFEST
+from aedmae_fast.engine.map_file import Maps
 from aedmae_fast.engine.postprocess import Series
 
-__all__ = ["REPORT", "find_csv", "read_csv", "read_settings"]
+__all__ = ["REPORT", "find_csv", "read_csv", "read_maps", "read_settings"]
 
 REPORT = "evaluation.json"  # of ``evaluate``, beside the scores
 
@@ -55,6 +56,18 @@ def read_csv(path: Path) -> Series:
                 raise ValueError(f"{path}, line {rows.line_num}: expected frame {len(scores)}, found {frame}")
             scores.append(score)
     return np.array(scores, dtype=np.float64)
+
+
+def read_maps(folder: Path, scores: Path) -> Maps | None:
+    """The maps that the manifest of ``folder`` has of a CSV in it, read from disk where they are looked at.
+
+    None where it has none, or they cannot be read.
+    """
+    try:
+        entry = json.loads((folder / MANIFEST).read_text())["files"][str(scores.relative_to(folder).with_suffix(""))]
+        return np.load(folder / entry["maps"], mmap_mode="r") if entry["maps"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

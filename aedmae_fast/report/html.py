@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw
 from aedmae_fast.engine.postprocess import Series
 from aedmae_fast.evaluation.score_files import read_csv
 from aedmae_fast.files import replacing
+from aedmae_fast.report import heat
 from aedmae_fast.report.console import printable
 from aedmae_fast.video import VideoError, read_still
 
@@ -49,7 +50,7 @@ def write_report(
     Args:
         path: of the page.
         out: folder with the CSV files.
-        settings: as in the manifest.
+        settings: as in the manifest, with the stride.
         entries: the files as in the manifest, by name.
         videos: where the files are, by name.
 
@@ -57,7 +58,7 @@ def write_report(
         OSError: the page cannot be written, or a CSV not read.
     """
     found = highest(entries, videos)
-    cards = "\n".join(_card(rank, highlight, out) for rank, highlight in enumerate(found, 1))
+    cards = "\n".join(_card(rank, highlight, out, settings["stride"]) for rank, highlight in enumerate(found, 1))
     rows = "\n".join(_row(name, entry) for name, entry in entries.items())
     troubled = sum(entry["status"] != "ok" for entry in entries.values())
     page = PAGE.substitute(
@@ -66,6 +67,7 @@ def write_report(
             f" {settings['preset']}, {settings['precision']} on {settings['device']}, aedmae_fast {settings['version']}"
         ),
         cards=cards or "<p>No file has an event.</p>",
+        toggle=TOGGLE if HEAT in cards else "",
         rows=rows,
         width=STILL_WIDTH,
     )
@@ -88,7 +90,7 @@ def clock(seconds: float) -> str:
     return (f"{hours}:{minutes:02}" if hours else f"{minutes}") + f":{rest // 10:02}.{rest % 10}"
 
 
-def _card(rank: int, highlight: Highlight, out: Path) -> str:
+def _card(rank: int, highlight: Highlight, out: Path, stride: int) -> str:
     event = highlight.event
     when = f"{clock(event['start_s'])} – {clock(event['end_s'])}"
     place = "" if event["x"] is None else f", at x {event['x']}, y {event['y']}"
@@ -98,6 +100,7 @@ def _card(rank: int, highlight: Highlight, out: Path) -> str:
         when=when,
         detail=escape(f"score {event['score']:.4g}; shown: {clock(event['time_s'])}, frame {event['frame']}{place}"),
         still=_still(highlight),
+        heat=_heat(highlight, out, stride),
         curve=_curve(read_csv(out / highlight.entry["output"]), event["start_frame"], event["end_frame"]),
     )
 
@@ -123,6 +126,13 @@ def _still(highlight: Highlight) -> str:
     image.save(buffer, "JPEG", quality=85)
     data = base64.b64encode(buffer.getvalue()).decode()
     return f'<img src="data:image/jpeg;base64,{data}" alt="frame {event["frame"]}">'
+
+
+def _heat(highlight: Highlight, out: Path, stride: int) -> str:
+    """The layer for the picture; empty where there is no map."""
+    values = heat.written(out, highlight.entry, highlight.event["frame"], stride)
+    data = None if values is None else heat.layer(values)
+    return "" if data is None else f'<img {HEAT} src="data:image/png;base64,{data}" alt="">'
 
 
 def _curve(score: Series, start: int, end: int) -> str:
@@ -158,10 +168,16 @@ CURVE_SVG = Template(
     '<polyline points="$points"/></svg>'
 )
 
+HEAT = 'class="heat"'
+TOGGLE = (
+    '<input type="checkbox" id="heat" checked> <label for="heat">heat: where the score comes from,'
+    " from the middle of the frame's values (clear) to its highest</label>"
+)
+
 CARD = Template(
     """<section>
 <h2><b>$rank</b> $name</h2>
-$still
+<div class="still">$still$heat</div>
 $curve
 <p>$when<br><small>$detail</small></p>
 </section>"""
@@ -179,7 +195,10 @@ main { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr
 section { border: 1px solid #ccc; border-radius: 6px; padding: .8em; }
 section h2 { font-size: 1em; margin: 0 0 .5em; overflow-wrap: anywhere; font-weight: normal; }
 section p { margin: .4em 0 0; }
-img { width: 100%; max-width: ${width}px; display: block; }
+.still { position: relative; max-width: ${width}px; }
+img { width: 100%; display: block; }
+.heat { position: absolute; top: 0; left: 0; height: 100%; }
+#heat:not(:checked) ~ main .heat { display: none; }
 svg { width: 100%; height: 48px; background: #f4f4f4; margin-top: .4em; }
 polyline { fill: none; stroke: #c00; stroke-width: 1.2; vector-effect: non-scaling-stroke; }
 rect { fill: #fbd9a0; }
@@ -190,6 +209,7 @@ td, th { text-align: left; padding: .2em .8em .2em 0; border-bottom: 1px solid #
 <h1>What stood out</h1>
 <p class="summary">$summary. The highest stretches of all files, highest first; the ring is where the score comes from.
 There is no threshold: what is usual has highest stretches too.</p>
+$toggle
 <main>
 $cards
 </main>

@@ -84,7 +84,7 @@ def _blocks(scorer: Scorer, clips: list[Path], sessions: int) -> Iterator[Block]
 def _run_model(scorer: Scorer, frames: Tensor, count: int) -> int:
     """Compute ``count`` frames of a clip that lies in memory, over and over, one batch ahead of the one waited for."""
     batch, reach = int(scorer.choices["batch size"].value), scorer.preset.map_filter[0] // 2
-    session = scorer.runner.session(len(frames), 2 * batch + 2 * reach)
+    session = scorer.runner.session(len(frames), 2 * batch + 2 * reach if scorer.preset.pool == "max" else 0)
     ring, raw = FrameRing(session.frames), RawScore(scorer.preset, session.maps)
     windows = [*ring.push(frames), *ring.finish()]
     in_flight: deque[tuple[list[Window], list[Window], Callable[[], Computed]]] = deque()
@@ -96,14 +96,16 @@ def _run_model(scorer: Scorer, frames: Tensor, count: int) -> int:
                 chunk = [windows[i % len(windows)]._replace(frame=i) for i in numbers]
                 launched = [raw.launch(i) for i in numbers]
                 due = [window for _, complete in launched for window in complete]
-                in_flight.append((chunk, due, session.submit(Batch(chunk, [place for place, _ in launched], due))))
+                in_flight.append(
+                    (chunk, due, session.submit(Batch(chunk, [row for rows, _ in launched for row in rows], due)))
+                )
                 submitted += len(chunk)
             chunk, due, wait = in_flight.popleft()
             computed = wait()
             for window, terms in zip(chunk, computed.terms, strict=True):
                 raw.of_terms(window.frame, terms)
-            for window, maximum in zip(due, computed.maxima, strict=True):
-                raw.of_maps(window, maximum, None)
+            for window in due:
+                raw.of_maps(window)
             done += len(computed.terms)
     finally:
         session.close()

@@ -14,11 +14,13 @@ from aedmae_fast import Scorer
 from aedmae_fast.engine import choose, fleet
 from aedmae_fast.engine.choose import ChoiceError
 from aedmae_fast.engine.fleet import Fleet
+from aedmae_fast.engine.maps import FrameMap
 from aedmae_fast.model.checkpoint import save_model
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.video import Status
 from tests.clips import write_clip
 from tests.conftest import TINY
+from tests.engine.test_maps import assert_same_maps
 from tests.engine.test_scorer import assert_same
 
 LONG = 1  # the file that is in hand for long
@@ -68,14 +70,16 @@ def test_scores_are_those_of_one_process(
     monkeypatch.setattr(fleet._Worker, "give", noted)
     opened: list[int] = []
     frames: list[int] = []
+    maps: dict[int, list[FrameMap]] = {index: [] for index in range(len(clips))}
     found = dict(
         Fleet(checkpoint, TINY, ["cpu", "cpu"], **SETTINGS).score_unordered(
-            clips, lambda index, info: opened.append(index), frames.append
+            clips, lambda index, info: opened.append(index), frames.append, lambda index, m: maps[index].append(m)
         )
     )
-    expected = Scorer.from_pretrained(checkpoint, device="cpu", **SETTINGS).score_many(clips)
-    for index, scores in enumerate(expected):
+    alone = Scorer.from_pretrained(checkpoint, device="cpu", **SETTINGS)
+    for index, scores in enumerate(alone.score_many(clips)):
         assert_same(found[index], scores)
+        assert_same_maps(maps[index], list(alone.maps(clips[index])))
     assert sorted(opened) == [0, 1, 2, 3]
     assert dealt[0] == LONG
     assert sum(frames) == sum(scores.frames for scores in found.values())
@@ -97,7 +101,16 @@ def test_the_files_of_a_process_that_dies_are_scored_by_another(
         if index == LONG and len(crew) == 2:
             kill_with(crew, index)
 
-    found = dict(Fleet(checkpoint, TINY, ["cpu", "cpu"], **SETTINGS).score_unordered(clips, once))
+    maps: dict[int, list[FrameMap]] = {index: [] for index in range(len(clips))}
+
+    def keep(index: int, of_frame: FrameMap) -> None:
+        if of_frame.frame == 0:
+            maps[index].clear()
+        maps[index].append(of_frame)
+
+    found = dict(Fleet(checkpoint, TINY, ["cpu", "cpu"], **SETTINGS).score_unordered(clips, once, on_map=keep))
+    for index, of_clip in maps.items():
+        assert [m.frame for m in of_clip] == list(range(found[index].frames))
     assert [found[i].status for i in range(4)] == [Status.OK] * 4
     assert found[LONG].frames == 600
     assert len(crew) >= 3

@@ -198,14 +198,16 @@ def test_nothing_to_capture_is_an_error() -> None:
 
 
 def check_step(model: AedMae, capture: Callable[[torch.device], Capture], device: str, preset: str) -> None:
-    """Captured equals eager, bit for bit, in every bucket."""
+    """Captured equals eager, bit for bit, in every bucket, with maps and without."""
     c, masks = model.config, mask_bank(model.config).to(device)
     step = Runner(model, PRESETS[preset], device, "fp32", 1).step
     frames = torch.randint(0, 256, (RING, c.height, c.width, 3), dtype=torch.uint8, device=device)
     maps = torch.full((RING, c.height, c.width), torch.nan, device=device)
     batched = [torch.zeros(1, 3, dtype=torch.int64), *torch.zeros(2, 1, dtype=torch.int64)]
     runner = GraphRunner(step, [masks, frames, maps], batched, BUCKETS, capture=capture)
+    plain = GraphRunner(step, [masks, frames, maps], batched[:2], BUCKETS, capture=capture)
     assert runner.mode.startswith("graphs for"), runner.mode
+    assert plain.mode.startswith("graphs for"), plain.mode
     for count in (8, 5, 2, 8, 7):
         frames.copy_(torch.randint(0, 256, frames.shape, dtype=torch.uint8))  # as the ring is filled
         windows, numbers = torch.randint(RING, (count, 3)), torch.randint(c.mask_count, (count,))
@@ -215,6 +217,10 @@ def check_step(model: AedMae, capture: Callable[[torch.device], Capture], device
         (found,) = runner(windows, numbers, places)
         assert torch.equal(found, expected)
         torch.testing.assert_close(maps, expected_maps, rtol=0, atol=0, equal_nan=True)
+        assert maps[places].isfinite().all()
+        maps.fill_(torch.nan)
+        assert torch.equal(plain(windows, numbers)[0], expected)
+        assert maps.isnan().all()
 
 
 @pytest.mark.parametrize("preset", ["paper", "release-avenue"])

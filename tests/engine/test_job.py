@@ -14,9 +14,10 @@ import pytest
 
 from aedmae_fast import Scorer
 from aedmae_fast.engine.job import JOURNAL, MANIFEST, Item, Job, JobError, atomic, name_items
+from aedmae_fast.engine.map_file import MapFile
 from aedmae_fast.engine.table import COLUMNS
 from aedmae_fast.model.network import AedMae
-from tests.clips import write_clip
+from tests.clips import cut, write_clip
 
 SETTINGS = {"preset": "paper"}
 
@@ -34,10 +35,15 @@ def scorer(tiny_model: AedMae) -> Scorer:
     return Scorer(tiny_model, precision="fp32")
 
 
+def read_maps(out: Path, item: Item) -> np.ndarray:
+    return np.asarray(np.load(out / item.maps, mmap_mode="r"))
+
+
 def run(out: Path, scorer: Scorer, items: list[Item], settings: dict[str, Any] = SETTINGS, **how: Any) -> list[str]:
     """One whole run; the names of what it scored."""
     scored: list[str] = []
     with Job(out, settings, **how) as job:
+        assert not list(out.glob(".maps/*"))
         todo = [item for item in items if not job.is_finished(item)]
         job.run(scorer, todo, on_finished=lambda name, *_: scored.append(name))
         job.finish({"machine": "a test"}, left_out={})
@@ -220,3 +226,103 @@ def test_a_folder_of_frames_that_grows_is_scored_again(tmp_path: Path, scorer: S
     assert run(tmp_path / "scores", scorer, items) == []
     shutil.copy(folder / "2.png", folder / "3.png")
     assert run(tmp_path / "scores", scorer, items) == ["frames"]
+
+
+# ---- maps ----
+
+
+def test_maps_lie_beside_the_scores(tmp_path: Path, scorer: Scorer, items: list[Item]) -> None:
+    out = tmp_path / "scores"
+    assert run(out, scorer, items, maps=True) == NAMES
+    for item in items:
+        expected = np.stack([m.values for m in scorer.maps(item.path)])
+        np.testing.assert_array_equal(read_maps(out, item), expected.astype(np.float16))
+        assert manifest(out)["files"][item.name]["maps"] == item.maps
+    assert sorted(p.name for p in out.iterdir()) == [".lock", "a.mp4.csv", "a.mp4.npy", MANIFEST, "sub"]
+    assert run(out, scorer, items, maps=True) == []
+    assert run(out, scorer, items) == []  # and whoever does not ask for them keeps them
+    assert run(out, scorer, items, maps=True) == []
+
+
+def test_maps_asked_for_later(tmp_path: Path, scorer: Scorer, items: list[Item]) -> None:
+    """Nobody claims to have them before they are there, and the scores stay the same bytes."""
+    out = tmp_path / "scores"
+    run(out, scorer, items)
+    before = (out / "a.mp4.csv").read_bytes()
+    assert {entry["maps"] for entry in manifest(out)["files"].values()} == {None}
+    assert run(out, scorer, items, maps=True) == NAMES
+    assert (out / "a.mp4.csv").read_bytes() == before
+    (out / items[0].maps).unlink()
+    assert run(out, scorer, items, maps=True) == [items[0].name]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_maps_of_other_scores_do_not_stay(tmp_path: Path, scorer: Scorer, items: list[Item], overwrite: bool) -> None:
+    """A video that changed, or other settings; files that are not ours do."""
+    out = tmp_path / "scores"
+    run(out, scorer, items[:1], maps=True)
+    foreign = out / "sub" / "b.mp4.npy"
+    foreign.parent.mkdir()
+    foreign.write_text("not ours")
+    write_clip(items[0].path, frames=9, size=(32, 32))
+    run(out, scorer, items, {"preset": "other"} if overwrite else SETTINGS, overwrite=overwrite)
+    assert not (out / items[0].maps).exists()
+    assert manifest(out)["files"][items[0].name]["maps"] is None
+    assert foreign.read_text() == "not ours"
+
+
+def test_a_crash_leaves_no_maps_that_are_not_whole(tmp_path: Path, scorer: Scorer, items: list[Item]) -> None:
+    """Those of the file in hand go with the next run, whether it writes maps or not."""
+    out = tmp_path / "scores"
+    with Job(out, SETTINGS, maps=True) as job:
+        job.run(scorer, items[:1])
+    (out / ".maps").mkdir()
+    (out / ".maps" / "7.npy").write_text("of a run that was killed")
+    assert run(out, scorer, items, maps=True) == NAMES[1:]
+    assert not (out / ".maps").exists()
+    assert len(read_maps(out, items[0])) == 6
+
+
+def test_maps_of_broken_files(tmp_path: Path, scorer: Scorer) -> None:
+    """None of what cannot be read, and of what is cut those that can."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    cut(write_clip(folder / "cut.mkv", frames=60), 0.5)
+    (folder / "text.mp4").write_text("no video")
+    items, out = name_items(sorted(folder.iterdir()), folder), tmp_path / "scores"
+    run(out, scorer, items, maps=True)
+    entries = manifest(out)["files"]
+    assert [(entries[item.name]["status"], entries[item.name]["maps"]) for item in items] == [
+        ("truncated", "cut.mkv.npy"),
+        ("unreadable", None),
+    ]
+    assert len(read_maps(out, items[0])) == entries["cut.mkv"]["frames"] < 60
+    assert not (out / "text.mp4.npy").exists()
+    assert run(out, scorer, items, maps=True) == []
+
+
+@pytest.mark.parametrize("step", ["__init__", "add", "finish"])
+def test_a_disk_too_full_for_maps_fails_that_file(
+    tmp_path: Path, scorer: Scorer, items: list[Item], monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """At whatever point; it leaves neither maps nor scores, and is tried again."""
+    original, calls = getattr(MapFile, step), 0
+
+    def full(self: MapFile, *content: Any) -> None:
+        nonlocal calls
+        calls += 1
+        original(self, *content)
+        if calls == 2:  # the second file, or its second map
+            raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(MapFile, step, full)
+    out = tmp_path / "scores"
+    run(out, scorer, items, maps=True)
+    entries = manifest(out)["files"]
+    (failed,) = [name for name, entry in entries.items() if entry["status"] == "failed"]
+    assert entries[failed]["reason"] == "cannot write the maps: No space left on device"
+    assert (entries[failed]["output"], entries[failed]["maps"]) == (None, None)
+    assert not [p for p in out.rglob("*") if p.name.startswith(Path(failed).name)]
+    assert not (out / ".maps").exists()
+    monkeypatch.undo()
+    assert run(out, scorer, items, maps=True) == [failed]

@@ -13,8 +13,8 @@ from scipy import ndimage, stats
 from aedmae_fast.config import PRESETS, Gaussian, ScoringPreset
 from aedmae_fast.engine.postprocess import RawScore, fill_gaps, final_score, hold, min_max, smooth
 from aedmae_fast.engine.resident import Resident
-from aedmae_fast.engine.runner import FrameTerms, Maximum
-from aedmae_fast.ops import mean_filter, mean_map, mean_max, smooth_max
+from aedmae_fast.engine.runner import FrameTerms
+from aedmae_fast.ops import mean_filter, mean_max, smooth_max
 
 
 @pytest.mark.parametrize("preset", ["release-avenue", "release-shanghaitech"])
@@ -82,16 +82,15 @@ def raw_scores(
     for start in range(0, len(frames), 4):
         due = []
         for frame, m in zip(frames[start : start + 4], maps[start : start + 4], strict=True):
-            row, complete = stream.launch(frame)
+            (row,), complete = stream.launch(frame)
             resident.tensor[row] = mean_filter(m, preset.map_filter[1:])
             due += complete
         for frame, prob in zip(frames[start : start + 4], probs[start : start + 4].tolist(), strict=True):
             assert stream.of_terms(frame, FrameTerms(1.5, 0.5, 3.0, prob)) == []
         due += stream.finish() if start + 4 >= len(frames) else []
         for window in due:
-            of_window = resident.tensor, torch.tensor([window.rows])
-            maximum = Maximum(mean_max(*of_window)[0].item(), 0.5, 0.5)
-            found[window.frame] = stream.of_maps(window, maximum, mean_map(*of_window)[0])
+            maximum = mean_max(resident.tensor, torch.tensor([window.rows]))[0].item()
+            found[window.frame] = maximum + stream.of_maps(window)
     assert rows.free == preset.map_filter[0] - 1 + 4
     return found
 
@@ -127,21 +126,28 @@ def test_the_class_probability_is_as_if_it_were_added_to_every_pixel() -> None:
     np.testing.assert_allclose(list(found.values()), expected.tolist(), rtol=1e-6)
 
 
-def test_without_the_class_probability_the_raw_score_is_the_maximum_of_the_map_handed_out() -> None:
-    handed: dict[int, torch.Tensor] = {}
-    raw = raw_scores(PRESETS["paper"], list(range(20)), torch.rand(20, 12, 16), on_map=handed.__setitem__)
-    assert list(handed) == list(range(20))
-    assert [float(m.max()) for m in handed.values()] == list(raw.values())
-
-
 def test_mean_pooling_weighs_the_terms() -> None:
     terms = FrameTerms(colour=1.5, abnormal=0.5, gap=3.0, class_prob=float("nan"))
     none = Resident((9, 9), torch.float32, torch.device("cpu")).lend(0)
     for preset, expected in (("release-avenue", 5.0), ("release-shanghaitech", 2.0)):
         stream = RawScore(PRESETS[preset], none)
-        assert stream.launch(0) == (0, [])
+        assert stream.launch(0) == ([], [])
         assert stream.of_terms(0, terms) == [expected]
         assert stream.finish() == []
+
+
+def test_mean_pooling_keeps_maps_where_they_are_wanted() -> None:
+    """One at a time, each due at once; the score is that of the terms."""
+    preset = replace(PRESETS["release-avenue"], class_weight=2.0)
+    rows = Resident((9, 9), torch.float32, torch.device("cpu")).lend(1)
+    stream = RawScore(preset, rows, maps=True)
+    for frame in range(3):
+        (row,), (window,) = stream.launch(frame)
+        assert window == (frame, (row,))
+        assert stream.of_terms(frame, FrameTerms(1.5, 0.5, 3.0, frame / 4)) == [5.0 + frame / 2]
+        assert stream.of_maps(window) == frame / 2
+    assert stream.finish() == []
+    assert rows.free == 1
 
 
 def test_presets_that_make_no_sense_are_refused() -> None:

@@ -23,7 +23,7 @@ def test_a_row_is_free_after_its_last_use() -> None:
     with pytest.raises(RuntimeError, match="all 2 rows are in use"):
         rows.take()
     rows.release([second])
-    assert rows.spare == second
+    assert rows.take() == second
 
 
 def test_content_lies_where_it_was_put() -> None:

@@ -11,7 +11,6 @@ import torch
 
 from aedmae_fast import Scorer
 from aedmae_fast.config import PRESETS, WINDOW
-from aedmae_fast.engine.graph import GraphRunner
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.ring import Window
 from aedmae_fast.engine.runner import Batch, Computed, Runner
@@ -36,8 +35,7 @@ def graphs() -> Callable[..., Scorer]:
         scorer = Scorer(model, precision="fp32", **how)
         scorer.runner = Runner(model, scorer.preset, "cpu", "fp32", 1, capture=CaptureTwin)
         scorer.runner.session(1, 1).close()
-        assert scorer.runner._graph is not None
-        assert scorer.runner._graph.mode == "graphs for batches of 4"
+        assert scorer.runner._graphs[True].mode == "graphs for batches of 4"
         return scorer
 
     return make
@@ -70,7 +68,7 @@ def test_the_least_room_changes_nothing(
     how: dict[str, Any] = {"preset": "paper", "stride": stride, "batch_size": 7, "workers": 2, "precision": "fp32"}
     expected = scores(Scorer(tiny_model, **how), clips)
     scorer = Scorer(tiny_model, **how)
-    monkeypatch.setattr(scorer, "_room", lambda: (2 * 6 + 8, 2 * 8 + 2 * 7))
+    monkeypatch.setattr(scorer, "_room", lambda maps: (2 * 6 + 8, 2 * 8 + 2 * 7))
     check(scores(scorer, clips), expected)
 
 
@@ -83,14 +81,14 @@ def test_nothing_is_written_over_before_it_was_waited_for(
     scorer = Scorer(tiny_model, **how)
     submit = scorer.runner.submit
     monkeypatch.setattr(scorer.runner, "submit", lambda batch, means: lambda: submit(batch, means)())
-    monkeypatch.setattr(scorer, "_room", lambda: (2 * 6 + 8, 2 * 8 + 2 * 5))
+    monkeypatch.setattr(scorer, "_room", lambda maps: (2 * 6 + 8, 2 * 8 + 2 * 5))
     check(scores(scorer, clips), expected)
 
 
 def test_clips_without_room_for_more_than_their_own_frames(tiny_model: AedMae) -> None:
     """A block is put away piece by piece, whatever its decoder hands over."""
     scorer = Scorer(tiny_model, batch_size=1, workers=1)
-    assert scorer._room()[0] < 30
+    assert scorer._room(maps=False)[0] < 30
     assert scorer.score_frames(pixels(90)).frames == 90
 
 
@@ -120,9 +118,9 @@ def test_a_capture_leaves_maps_in_use_alone(tiny_model: AedMae) -> None:
     """It runs the step, which writes a map; and it comes while others have theirs there."""
     runner = Runner(tiny_model, PRESETS["paper"], "cpu", "fp32", 1, capture=CaptureTwin)
     session, content = runner.session(2, 3), torch.rand(3, TINY.height, TINY.width)
-    rows, graph = session.maps.add(content), runner._graph
+    rows, graph = session.maps.add(content), runner._graphs[True]
     runner.session(2, 3)
-    assert runner._graph is not graph
+    assert runner._graphs[True] is not graph
     assert torch.equal(runner._maps.tensor[rows], content)
 
 
@@ -155,7 +153,7 @@ def test_the_mask_follows_the_frame_not_its_row(tiny_model: AedMae) -> None:
     session = runner.session(1, 0)
     (row,) = session.frames.add(torch.randint(0, 256, (1, TINY.height, TINY.width, 3), dtype=torch.uint8))
     windows = [Window(t, (row,) * len(WINDOW)) for t in range(2 * TINY.mask_count)]
-    terms = session.submit(Batch(windows, [0] * len(windows), []))().terms
+    terms = session.submit(Batch(windows, [], []))().terms
     assert terms[: TINY.mask_count] == terms[TINY.mask_count :]
     assert len(set(terms)) == TINY.mask_count
 
@@ -257,8 +255,7 @@ def test_on_gpu_nobody_waits_before_the_results_are_wanted(tiny_model: AedMae) -
     assert runner.device == torch.device("cuda", torch.cuda.current_device())
     frames = torch.randint(0, 256, (70, TINY.height, TINY.width, 3), dtype=torch.uint8).pin_memory()
     expected = submitted(runner, frames)()  # compiles and captures
-    assert isinstance(runner._graph, GraphRunner)
-    assert runner._graph.mode.startswith("graphs for"), runner._graph.mode
+    assert runner._graphs[True].mode.startswith("graphs for"), runner._graphs[True].mode
     session = runner.session(70, 70)  # where room is made there is a wait
     session.close()
     torch.cuda.synchronize()

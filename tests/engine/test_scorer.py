@@ -49,8 +49,8 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 # ---- what is computed ----
 
 
-def score_by_hand(model: AedMae, frames: np.ndarray, preset: str) -> dict[str, np.ndarray]:
-    """The same scores without an engine: all windows at once, float64."""
+def terms_by_hand(model: AedMae, frames: np.ndarray, preset: str) -> dict[str, torch.Tensor]:
+    """A clip's terms without an engine: all windows at once, float64; those of pixels [T, H, W], weighted and not."""
     config, p = model.config, PRESETS[preset]
     small = frame_prep([torch.from_numpy(frames)], config.height, config.width)
     count = len(small)
@@ -68,15 +68,21 @@ def score_by_hand(model: AedMae, frames: np.ndarray, preset: str) -> dict[str, n
     errors = (target - teacher).abs() ** power
     weights = torch.tensor([p.colour_weight] * 3 + [p.abnormal_weight])
     gap = reduce((teacher - student).abs() ** power, dim=3)
-    prob = out.class_logit.sigmoid()
-    combined = reduce(weights * errors, dim=3) + p.gap_weight * gap + p.class_weight * prob[:, None, None]
+    weighted = reduce(weights * errors, dim=3) + p.gap_weight * gap
+    return {"map": weighted, "error": reduce(errors, dim=3), "gap": gap, "prob": out.class_logit.sigmoid()}
+
+
+def score_by_hand(model: AedMae, frames: np.ndarray, preset: str) -> dict[str, np.ndarray]:
+    """The same scores without an engine."""
+    terms, p = terms_by_hand(model, frames, preset), PRESETS[preset]
+    combined = terms["map"] + p.class_weight * terms["prob"][:, None, None]
     raw = smooth_max(combined.float(), p.map_filter) if p.pool == "max" else combined.mean((1, 2))
     return {
         "raw": raw.numpy(),
         "score": final_score(raw.double().numpy(), p),
-        "teacher_error": reduce(errors, dim=3).mean((1, 2)).numpy(),
-        "discrepancy": gap.mean((1, 2)).numpy(),
-        "class_prob": prob.numpy(),
+        "teacher_error": terms["error"].mean((1, 2)).numpy(),
+        "discrepancy": terms["gap"].mean((1, 2)).numpy(),
+        "class_prob": terms["prob"].numpy(),
     }
 
 
@@ -94,9 +100,8 @@ def test_scores_are_those_of_the_formula(tiny_model: AedMae, preset: str, count:
 def test_the_place_of_the_score_is_the_maximum_of_its_map(tiny_model: AedMae, tmp_path: Path, stride: int) -> None:
     """In pixels of the video; frames between scored ones have the place of the last one scored."""
     path = write_clip(tmp_path / "clip.mp4", frames=13, size=(144, 80))  # width, height
-    maps: dict[int, torch.Tensor] = {}
-    scorer = Scorer(tiny_model, preset="anomaly-map", stride=stride)
-    ((_, found),) = scorer.score_unordered([path], on_map=lambda _, frame, of_frame: maps.update({frame: of_frame}))
+    clip = Scorer(tiny_model, preset="anomaly-map", stride=stride).maps(path)
+    maps, found = {of_frame.frame: of_frame.values for of_frame in clip}, clip.scores
     height, width = tiny_model.config.height, tiny_model.config.width
     for frame in range(13):
         row, column = divmod(int(maps[frame // stride * stride].argmax()), width)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aedmae_fast.report.heat import COLOUR, OPAQUE
 from aedmae_fast.report.html import MOST, clock, highest, write_report
 from tests.clips import read_index, write_clip
 
@@ -43,12 +44,12 @@ def entry(name: str, *scores: float, status: str = "ok", place: tuple[int, int] 
 
 @pytest.fixture
 def page(tmp_path: Path) -> Callable[..., str]:
-    def write(entries: dict[str, dict[str, Any]]) -> str:
+    def write(entries: dict[str, dict[str, Any]], stride: int = 1) -> str:
         for name in entries:
             lines = [f"{i},{'' if i == 3 else i / 30}" for i in range(30)]
             (tmp_path / f"{name}.csv").write_text("\n".join(["frame,score", *lines]))
         videos = {name: tmp_path / name for name in entries}
-        count = write_report(tmp_path / "report.html", tmp_path, SETTINGS, entries, videos)
+        count = write_report(tmp_path / "report.html", tmp_path, {**SETTINGS, "stride": stride}, entries, videos)
         text = (tmp_path / "report.html").read_text(encoding="utf-8")
         assert text.count("<section>") == count
         HTMLParser().feed(text)
@@ -71,6 +72,44 @@ def test_the_frame_with_a_ring_around_the_place(page: Callable[..., str], tmp_pa
     red = np.argwhere((found[..., 0] > 200) & (found[..., 1] < 90) & (found[..., 2] < 90))
     assert len(red)
     np.testing.assert_allclose((red.min(0) + red.max(0)) / 2, (70, 100), atol=1.5)  # y, x
+
+
+def layers_in(text: str) -> list[np.ndarray]:
+    found = re.findall(r"<img class=\"heat\" src=\"data:image/png;base64,([^\"]+)", text)
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for data in found]
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_heat_lies_over_the_frame_it_is_of(page: Callable[..., str], tmp_path: Path, stride: int) -> None:
+    """Opaque where the map is high, clear where it is as in most of it; a box turns all of it off, without scripts."""
+    write_clip(tmp_path / "a.mp4")
+    maps = np.full((-(-30 // stride), 24, 32), 3, np.float16)
+    maps[15 // stride, 6:9, 20:24] = 5  # the shown frame's, or of the last one scored before it
+    maps[15 // stride, 12] = 1  # lower than most
+    np.save(tmp_path / "a.mp4.npy", maps)
+    text = page({"a.mp4": {**entry("a.mp4", 1.5), "maps": "a.mp4.npy"}}, stride)
+    (layer,) = layers_in(text)
+    assert layer.shape == (24, 32, 4)
+    high = np.zeros((24, 32), bool)
+    high[6:9, 20:24] = True
+    assert (layer[high] == (*COLOUR, OPAQUE)).all()
+    assert (layer[~high, 3] == 0).all()
+    assert picture_in(text).shape == (96, 128, 3)  # as it was
+    assert '<input type="checkbox" id="heat" checked>' in text
+    assert "<script" not in text
+
+
+@pytest.mark.parametrize("content", ["gone", "torn", "short", "flat"])
+def test_no_heat_where_there_is_none(page: Callable[..., str], tmp_path: Path, content: str) -> None:
+    write_clip(tmp_path / "a.mp4")
+    if content != "gone":
+        np.save(tmp_path / "a.mp4.npy", np.ones((15 if content == "short" else 30, 4, 4), np.float16))
+    if content == "torn":
+        (tmp_path / "a.mp4.npy").write_bytes((tmp_path / "a.mp4.npy").read_bytes()[:200])
+    text = page({"a.mp4": {**entry("a.mp4", 1.5), "maps": "a.mp4.npy"}})
+    assert layers_in(text) == []
+    assert "<input" not in text
+    assert read_index(picture_in(text)[..., 1]) == 15
 
 
 def test_large_videos_are_shown_small_and_pictures_without_a_place_as_they_are(
