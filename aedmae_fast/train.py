@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ from aedmae_fast.version import __version__
 OK, USAGE, INTERRUPTED = 0, 2, 130  # exit codes
 CHECKPOINT = "model.safetensors"
 PICTURED = 8  # samples in a picture
+LARGEST_AVERAGE = 0.25  # share of the teacher's steps that --ema may average over
 OF_LAYOUT = {"ped": "ped2", "avenue": "avenue", "shanghaitech": "shanghaitech", "ubnormal": "ubnormal"}
 
 
@@ -132,6 +134,8 @@ def _train(options: argparse.Namespace, console: Console, place: Place) -> None:
         settings = frames.settings
         pin = device.value != "cpu"
         loader = Loader(frames, settings.batch_size, place.rank, place.world, int(workers.value), pin)
+        if note := _note_on_average(settings, loader.steps):
+            console.say(f"  {note}")
         torch.manual_seed(settings.seed)
         model = AedMae(config).to(device.value)
         identity = {
@@ -151,6 +155,18 @@ def _train(options: argparse.Namespace, console: Console, place: Place) -> None:
             trainer.train(options.resume)
         barrier(place)
     console.say(f"{options.out / CHECKPOINT}: ready after {duration(time.perf_counter() - started)}")
+
+
+def _note_on_average(settings: TrainSettings, steps_per_epoch: int) -> str | None:
+    """What to say where the averaged weights would be mostly those of the beginning."""
+    steps = settings.teacher_epochs * steps_per_epoch
+    if not settings.ema or not steps or (averaged := 1 / (1 - settings.ema)) <= LARGEST_AVERAGE * steps:
+        return None
+    lower = max(0.0, 1 - 1 / (LARGEST_AVERAGE * steps))
+    return (
+        f"--ema {settings.ema:g} averages over {averaged:.0f} steps, and the teacher has {steps} in all: the result"
+        f" will lag behind what it has learned; at most {math.floor(1000 * lower) / 1000:g} suits this schedule"
+    )
 
 
 def _run(trainer: Trainer, options: argparse.Namespace, console: Console, frames: TrainingFrames) -> None:

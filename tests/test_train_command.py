@@ -11,6 +11,7 @@ from safetensors import safe_open
 
 from aedmae_fast import train
 from aedmae_fast.engine.scorer import Scorer
+from aedmae_fast.training.settings import TrainSettings
 from tests.training.scenes import make_clip, write_frames
 
 SMALL = [
@@ -114,3 +115,13 @@ def test_an_empty_folder_and_a_folder_without_a_video_to_read(
     (tmp_path / "empty" / "a.mp4").write_bytes(b"no video at all")
     assert train.main(command(tmp_path / "empty", tmp_path / "run")) == 2
     assert "none of 1 training clips can be decoded" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("ema", "epochs", "expected"),
+    [(0.0, 10, None), (0.998, 30, None), (0.998, 10, "at most 0.994"), (0.9, 1, None), (0.99, 0, None)],
+)
+def test_an_average_that_lags_is_told(ema: float, epochs: int, expected: str | None) -> None:
+    """Of 10 epochs of 79 steps, 0.998 averages 500: what that gives is far from what was learned."""
+    note = train._note_on_average(TrainSettings(teacher_epochs=epochs, student_epochs=1, ema=ema), 79)
+    assert note is None if expected is None else note is not None and expected in note
