@@ -13,7 +13,7 @@ namespace {
 template <class Operand>
 void negate(Panels<Operand>& b) {
   const Uint signs = Uint{} + (sizeof(Operand) == sizeof(float) ? 0x80000000 : 0x80008000);
-  for (int64_t i = 0; i < b.steps * round_up(b.columns, kWidth); i += kWidth)
+  for (int64_t i = 0; i < b.size(); i += kWidth)
     store(b.data + i, (Float)((Uint)load(b.data + i) ^ signs));
 }
 
@@ -82,8 +82,8 @@ void attention(const Attention& a, Scratch& scratch) {
       const auto queries = operands(q + row * a.q_stride[2], a.q_stride[2], rows, a.d, room);
       for (Float& lanes : most) lanes = all(-__builtin_inff());
       for (int64_t column = 0; column < a.n; column += kPanel) {
-        tile_of<Operand>(rows, keys.vecs(column))(queries.data, queries.stride, keys.panel(column), keys.steps,
-                                                  scores + column, padded);
+        tile_of<Operand>(rows, keys.vecs(column))(queries.data, queries.stride, keys.panel(column), keys.width(),
+                                                  keys.steps, scores + column, padded);
         for (int64_t i = 0; i < rows; ++i)  // here, where it costs nothing: the next tile is under way meanwhile
           most[i] = largest(scores + i * padded + column, a.n - column, most[i]);
       }
