@@ -2,10 +2,10 @@
 
 On a CPU every thread computes a few frames at a time, with single-threaded operations: no barrier inside a frame, so
 that a core that is busy elsewhere slows down its frames and not all (benchmarks/threads.py: 1.2 to 2.2 times as fast as
-two threads on the same frame). A few frames share what an operation costs whatever its size, Python's part and the
-packing of weights. Our kernels compute each frame by itself, so its terms are the same bits in any company, and on any
-number of cores. On a GPU the micro-batch is of one fixed size, since a library's matrix product may round differently
-for another: one graph (engine/graph.py), whose inputs are indices.
+two threads on the same frame). A few frames share what an operation costs whatever its size, which is Python's part.
+Our kernels compute each frame by itself, so its terms are the same bits in any company, and on any number of cores. On
+a GPU the micro-batch is of one fixed size, since a library's matrix product may round differently for another: one
+graph (engine/graph.py), whose inputs are indices.
 
 Frames and maps lie in memory that stays where it is (engine/resident.py): a step reads its frames there and leaves its
 maps there, and the filter in time reads those of a whole batch in one launch. On a GPU all of it is launched on the

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from aedmae_fast.config import CHANNELS, WINDOW
 from aedmae_fast.model.network import AedMae, Block, ConvProjection, Grid, PatchEmbed
 from aedmae_fast.ops import attention, dwconv_qkv, linear, mlp, patch_embed
+from aedmae_fast.ops.packing import pack_weight
 from aedmae_fast.ops.parameters import EPS
 from aedmae_fast.ops.quantize import quantize_weight
 
@@ -39,7 +40,7 @@ class Affine(NamedTuple):
 
 
 class Linear(NamedTuple):
-    """The parameters of a linear layer, quantized or not."""
+    """The parameters of a linear layer, quantized or not; the weight packed on a CPU."""
 
     weight: Tensor
     bias: Tensor
@@ -57,6 +58,9 @@ class InferenceModel:
         dtype: float32 or bfloat16, of weights and states. Sums are in float32 in both.
         quantized: int8 or float8_e4m3fn, of the weights of the blocks' linear layers and of the one between encoder and
             decoders, int8 of the patch embedding too (:mod:`aedmae_fast.ops.quantize`); None leaves them in ``dtype``.
+
+    Raises:
+        TypeError: weights quantized as a CPU does not compute with them.
     """
 
     def __init__(
@@ -144,10 +148,16 @@ class _Placement(NamedTuple):
         return Affine(self.tensor(weight), self.tensor(bias))
 
     def linear(self, weight: Tensor, bias: Tensor) -> Linear:
+        return self.packed(self.rounded(weight, bias))
+
+    def rounded(self, weight: Tensor, bias: Tensor) -> Linear:
         if self.quantized is None:
             return Linear(*self.affine(weight, bias), None)
         levels, scale = quantize_weight(weight, self.quantized)
         return Linear(levels.to(self.device), self.tensor(bias), scale.to(self.device))
+
+    def packed(self, layer: Linear) -> Linear:
+        return layer._replace(weight=pack_weight(layer.weight)) if self.device.type == "cpu" else layer
 
 
 class _Block:
@@ -199,11 +209,11 @@ def _fold_pixels(embed: PatchEmbed, place: _Placement) -> Linear:
     assert conv.bias is not None
     # The convolution's weights are ordered (frame, colour, row, column), the pixels (frame, row, column, colour).
     weight = conv.weight.double().unflatten(1, (len(WINDOW), CHANNELS)).permute(0, 1, 3, 4, 2).flatten(1) / 127.5
-    layer = place._replace(quantized=place.quantized if place.quantized == torch.int8 else None).linear(
-        weight, conv.bias
-    )
+    place = place._replace(quantized=place.quantized if place.quantized == torch.int8 else None)
+    layer = place.rounded(weight, conv.bias)
     rounded = layer.weight.double().sum(1) * (1 if layer.scale is None else layer.scale.double())
-    return layer._replace(bias=place.tensor(conv.bias.double() - 127.5 * rounded.to(conv.bias.device)))
+    bias = place.tensor(conv.bias.double() - 127.5 * rounded.to(conv.bias.device))
+    return place.packed(layer._replace(bias=bias))
 
 
 def _layer_norm(x: Tensor, norm: Affine) -> Tensor:

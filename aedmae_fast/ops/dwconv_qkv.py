@@ -14,8 +14,9 @@ from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
+from aedmae_fast.ops.packing import check_packed
 from aedmae_fast.ops.parameters import EPS, check_parameters
-from aedmae_fast.ops.quantize import between, check_weight, linear_layer
+from aedmae_fast.ops.quantize import between, check_weight, linear_layer, plain
 from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["dwconv_qkv"]
@@ -39,7 +40,8 @@ def dwconv_qkv(
         norm_weight, norm_bias: [C].
         conv_weight: [3, 3, 3, C]: q, k, v; row; column; channel.
         conv_bias: [3, C].
-        proj_weight: [3, C, C]: q, k, v; out; in. Or in 8 bits, as :mod:`aedmae_fast.ops.quantize` says.
+        proj_weight: [3, C, C]: q, k, v; out; in. Or in 8 bits, as :mod:`aedmae_fast.ops.quantize` says; on a CPU also
+            packed, as :mod:`aedmae_fast.ops.packing` says.
         proj_bias: [3, C].
         grid: rows and columns of the tokens, whose product is T.
         proj_scale: float32 [3, C] of a quantized weight, else None.
@@ -77,6 +79,7 @@ def dwconv_qkv_reference(
     conv = F.conv2d(image, kernels, conv_bias.to(dtype).t().flatten(), padding=1, groups=c)  # [B, C*3, h, w]
     tokens = conv.reshape(b, c, 3, n - 1).permute(2, 0, 3, 1)  # [3, B, T, C]
     tokens = torch.cat([y[None, :, :1].expand(3, -1, -1, -1), tokens], dim=2)  # [3, B, 1+T, C]
+    proj_weight = plain(proj_weight, c, c, tokens, proj_scale)
     if proj_scale is None:
         return tokens @ proj_weight.transpose(1, 2)[:, None] + proj_bias[:, None, None]
     projections = zip(tokens, proj_weight, proj_bias, proj_scale, strict=True)
@@ -143,8 +146,10 @@ def _cpu(
     given = x, norm_weight, norm_bias, conv_weight, conv_bias, proj_weight, proj_bias, proj_scale
     inputs = [None if t is None else t.contiguous() for t in given]
     out = x.new_empty((3, *x.shape))
-    shape = (len(x), height, width, x.shape[2])
-    native.cpu().dwconv_qkv(x.dtype == torch.bfloat16, *map(native.address, inputs), out.data_ptr(), shape)
+    c = x.shape[2]
+    shape = (len(x), height, width, c)
+    packed = check_packed("proj_weight", proj_weight, (3, c, c), x.dtype if proj_scale is None else torch.int8)
+    native.cpu().dwconv_qkv(x.dtype == torch.bfloat16, packed, *map(native.address, inputs), out.data_ptr(), shape)
     return out
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
+from aedmae_fast.ops.packing import check_packed
 from aedmae_fast.ops.parameters import check_parameters
 from aedmae_fast.ops.quantize import between, check_weight, linear_layer
 from aedmae_fast.ops.triton import triton_backend, with_triton
@@ -21,7 +22,8 @@ def linear(
 
     Args:
         x: float32 or bfloat16 [..., K]. All else is of its dtype.
-        weight: [N, K]: out, in. Or in 8 bits, as :mod:`aedmae_fast.ops.quantize` says.
+        weight: [N, K]: out, in. Or in 8 bits, as :mod:`aedmae_fast.ops.quantize` says; on a CPU also packed, as
+            :mod:`aedmae_fast.ops.packing` says.
         bias: [N].
         residual: [..., N] or None.
         scale: float32 [N] of a quantized weight, else None.
@@ -71,7 +73,8 @@ def _cpu(
     inputs = [None if t is None else t.contiguous() for t in (x, weight, bias, scale, residual)]
     out = _fake(x, weight, bias)
     shape = x.shape[:-1].numel(), x.shape[-1], len(bias)
-    native.cpu().linear(x.dtype == torch.bfloat16, *map(native.address, inputs), out.data_ptr(), shape)
+    packed = check_packed("weight", weight, (len(bias), x.shape[-1]), x.dtype if scale is None else torch.int8)
+    native.cpu().linear(x.dtype == torch.bfloat16, packed, *map(native.address, inputs), out.data_ptr(), shape)
     return out
 
 

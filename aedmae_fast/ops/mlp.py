@@ -11,6 +11,7 @@ from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
+from aedmae_fast.ops.packing import check_packed, is_packed
 from aedmae_fast.ops.parameters import EPS, check_parameters
 from aedmae_fast.ops.quantize import between, check_weight, linear_layer
 from aedmae_fast.ops.triton import triton_backend, with_triton
@@ -34,9 +35,10 @@ def mlp(
     Args:
         x: float32 or bfloat16 [B, 1+T, C], [CLS] first, contiguous. All else is of its dtype.
         norm_weight, norm_bias: [C].
-        up_weight: [R, C]: out, in. Or in 8 bits, as :mod:`aedmae_fast.ops.quantize` says.
+        up_weight: [R, C]: out, in. Or in 8 bits, as :mod:`aedmae_fast.ops.quantize` says; on a CPU also packed, as
+            :mod:`aedmae_fast.ops.packing` says.
         up_bias: [R].
-        down_weight: [C, R], quantized where ``up_weight`` is.
+        down_weight: [C, R], quantized and packed where ``up_weight`` is.
         down_bias: [C].
         up_scale, down_scale: float32 [R] and [C] of quantized weights, else None.
 
@@ -91,6 +93,8 @@ def _check(
         raise ValueError("down_scale: expected where up_scale is given and only there")
     if up_scale is not None and down_weight.dtype != up_weight.dtype:
         raise TypeError(f"down_weight: expected {up_weight.dtype} as up_weight, found {down_weight.dtype}")
+    if is_packed(up_weight) != is_packed(down_weight):
+        raise ValueError("down_weight: expected packed where up_weight is packed and only there")
     check_weight("up_weight", up_weight, up_scale, (r, c), x)
     check_weight("down_weight", down_weight, down_scale, (c, r), x)
     parameters = (
@@ -131,7 +135,10 @@ def _cpu(
     inputs = [None if t is None else t.contiguous() for t in given]
     out = x.new_empty(x.shape)
     shape = (*x.shape, len(up_bias))
-    native.cpu().mlp(x.dtype == torch.bfloat16, *map(native.address, inputs), out.data_ptr(), shape)
+    c, r, dtype = x.shape[2], len(up_bias), x.dtype if up_scale is None else torch.int8
+    packed = check_packed("up_weight", up_weight, (r, c), dtype)
+    check_packed("down_weight", down_weight, (c, r), dtype)
+    native.cpu().mlp(x.dtype == torch.bfloat16, packed, *map(native.address, inputs), out.data_ptr(), shape)
     return out
 
 

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
+from aedmae_fast.ops.packing import check_packed, is_packed
 from aedmae_fast.ops.parameters import EPS, check_parameters
-from aedmae_fast.ops.quantize import between, check_weight
+from aedmae_fast.ops.quantize import between, check_weight, plain
 from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["patch_embed"]
@@ -39,7 +40,8 @@ def patch_embed(
         windows: int64 [B, 3], indices into ``frames``: t-3, t, t+3. Not checked: what lies outside is undefined.
         ids_keep: int64 [B, V], visible tokens in the order they are wanted, rows first. Not checked either.
         weight: [C, 3*patch*patch*3] of the dtype of ``bias``: out; frame, row, column, colour. Or int8, quantized as
-            :mod:`aedmae_fast.ops.quantize` says; pixels are integers as they are, and have no scale.
+            :mod:`aedmae_fast.ops.quantize` says; pixels are integers as they are, and have no scale. On a CPU also
+            packed, as :mod:`aedmae_fast.ops.packing` says.
         bias: float32 or bfloat16 [C].
         norm_weight, norm_bias: [C], of the dtype of ``bias``.
         patch: side of the patches in pixels.
@@ -75,6 +77,7 @@ def patch_embed_reference(
     patches = patches.reshape(t, rows * columns, -1)  # [T, L, d*d*3]
     seen = patches[windows[:, None], ids_keep[..., None]]  # [B, V, 3, d*d*3]
     dtype = between(bias, scale)
+    weight = plain(weight, len(bias), seen.shape[2] * seen.shape[3], bias, scale)
     if scale is not None:
         weight = weight.to(dtype) * scale.to(dtype)[:, None]
     tokens = F.linear(seen.flatten(2).to(dtype), weight, bias.to(dtype))
@@ -108,7 +111,7 @@ def _check(
     if bias.ndim != 1:
         raise ValueError(f"bias: expected [C], found {tuple(bias.shape)}")
     c = len(bias)
-    if scale is not None and weight.dtype != torch.int8:
+    if scale is not None and weight.dtype != torch.int8 and not is_packed(weight):
         raise TypeError(f"weight: expected torch.int8, as it has a scale, found {weight.dtype}")
     if weight.dtype == torch.float8_e4m3fn:
         raise TypeError(f"weight: expected {bias.dtype} or torch.int8, found {weight.dtype}")
@@ -148,7 +151,9 @@ def _cpu(
     inputs = [None if t is None else t.contiguous() for t in given]
     out = bias.new_empty((*ids_keep.shape, len(bias)))
     shape = (*ids_keep.shape[:1], *frames.shape[1:3], ids_keep.shape[1], len(bias), patch)
-    native.cpu().patch_embed(bias.dtype == torch.bfloat16, *map(native.address, inputs), out.data_ptr(), shape)
+    plain_dtype = bias.dtype if scale is None else torch.int8
+    packed = check_packed("weight", weight, (len(bias), 9 * patch * patch), plain_dtype)
+    native.cpu().patch_embed(bias.dtype == torch.bfloat16, packed, *map(native.address, inputs), out.data_ptr(), shape)
     return out
 
 

@@ -24,9 +24,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aedmae_fast.ops.packing import is_packed, unpack_weight
 from aedmae_fast.ops.parameters import check_like, check_parameters
 
-__all__ = ["between", "check_weight", "linear_layer", "quantize_weight"]
+__all__ = ["between", "check_weight", "linear_layer", "plain", "quantize_weight"]
 
 LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}  # magnitude; its keys are what weights are quantized to
 # What each kind of device has kernels for; of others than these (meta) all is taken.
@@ -55,18 +56,27 @@ def linear_layer(x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor | None) 
 
     Args:
         x: floating point [..., K].
-        weight: [N, K] in the dtype of ``x``, or quantized.
+        weight: [N, K] in the dtype of ``x``, or quantized, or either packed.
         bias: [N] in the dtype of ``x``.
         scale: float32 [N] of a quantized weight, else None.
 
     Returns:
         [..., N] in the dtype of ``x``.
     """
+    weight = plain(weight, len(bias), x.shape[-1], x, scale)
     if scale is None:
         return F.linear(x, weight, bias)
     rows, row_scale = _quantize_rows(x.float(), weight.dtype)
     sums = rows.double() @ weight.double().t()  # exact for int8
     return (sums * (row_scale.double() * scale.double()) + bias.double()).to(x.dtype)
+
+
+def plain(weight: Tensor, n: int, k: int, like: Tensor, scale: Tensor | None) -> Tensor:
+    """The weight [..., N, K] as it was before it was packed, if it was: in the dtype of ``like``, or quantized."""
+    if not is_packed(weight):
+        return weight
+    weight = unpack_weight(weight, n, k)
+    return weight if scale is not None else weight.to(like.dtype)
 
 
 def between(x: Tensor, scale: Tensor | None) -> torch.dtype:
@@ -89,15 +99,24 @@ def _quantize_rows(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:  # f
 def check_weight(
     name: str, weight: Tensor, scale: Tensor | None, shape: tuple[int, ...], like: Tensor, like_name: str = "x"
 ) -> None:
-    """The weight called ``name`` is of ``shape``, and of the dtype of ``like``, or quantized.
+    """The weight called ``name`` is of ``shape``, and of the dtype of ``like``, or quantized; or packed, on a CPU.
+
+    Of a packed weight, shape and dtype are checked where it is multiplied: they are those of the kernels then in use.
 
     Args:
         scale: of a quantized weight; its own name is that of the weight with ``scale`` for ``weight``.
 
     Raises:
         TypeError: another dtype, or one that the device does not compute with.
-        ValueError: another shape or device, of weight or scale.
+        ValueError: another shape or device, of weight or scale; packed, and not on a CPU.
     """
+    if is_packed(weight):
+        if like.device.type not in ("cpu", "meta"):
+            raise ValueError(f"{name}: packed weights are for CPUs, but {like_name} is on {like.device}: unpack_weight")
+        check_like(name, weight, weight.shape, like)
+        if scale is not None:
+            _check_scale(name, scale, shape, like)
+        return
     if scale is None:
         check_parameters(like_name, like, [(name, weight, shape)])
         return
@@ -108,6 +127,10 @@ def check_weight(
         advice = f"quantize it to {_names(taken)}" if taken else "take one that is not quantized"
         raise TypeError(f"{name}: {weight.dtype} is not computed on a {like.device.type} device; {advice}")
     check_like(name, weight, shape, like)
+    _check_scale(name, scale, shape, like)
+
+
+def _check_scale(name: str, scale: Tensor, shape: tuple[int, ...], like: Tensor) -> None:
     scale_name = name.removesuffix("weight") + "scale"
     if scale.dtype != torch.float32:
         raise TypeError(f"{scale_name}: expected torch.float32, found {scale.dtype}")

@@ -32,9 +32,11 @@ OPERATIONS: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
     "aedmae::attention": lambda a, _: 4 * math.prod(a[0].shape) * a[0].shape[2],  # q [B, heads, N, D]
     "aedmae::discrepancy_map": lambda a, _: 4 * math.prod(a[0].shape) * a[2].shape[0],  # states [B, L, C], [4*d*d, C]
     "aedmae::dwconv_qkv": lambda a, out: 2 * math.prod(out.shape) * out.shape[3],  # [3, B, N, C]
-    "aedmae::linear": lambda a, _: 2 * math.prod(a[0].shape) * a[1].shape[0],  # x [..., K], weight [N, K]
-    "aedmae::mlp": lambda a, _: 4 * (math.prod(a[0].shape) - a[0].shape[0] * a[0].shape[2]) * a[3].shape[0],
-    "aedmae::patch_embed": lambda a, out: 2 * math.prod(out.shape) * a[3].shape[1],  # [B, V, C], weight [C, K]
+    "aedmae::linear": lambda a, _: 2 * math.prod(a[0].shape) * a[2].shape[0],  # x [..., K], bias [N]
+    "aedmae::mlp": lambda a, _: 4 * (math.prod(a[0].shape) - a[0].shape[0] * a[0].shape[2]) * a[4].shape[0],
+    "aedmae::patch_embed": lambda a, out: (
+        2 * math.prod(out.shape) * len(WINDOW) * CHANNELS * a[7] ** 2
+    ),  # [B, V, C], patch
 }
 OURS = "aedmae::"
 
@@ -66,7 +68,7 @@ class Clock(TorchDispatchMode):
             calls = self.calls[f"{op.removeprefix(OURS)} -> {list(shape)}"]
             calls.bytes.append(_bytes(op, args, result))
             calls.operations += OPERATIONS[op](args, result) if op in OPERATIONS else 0
-            if any(isinstance(arg, Tensor) and arg.dtype == torch.int8 for arg in args):
+            if any(isinstance(arg, Tensor) and arg.dtype in (torch.int8, torch.int16) for arg in args):
                 calls.dtype = torch.int8
         else:
             calls = self.calls[op]

@@ -9,20 +9,42 @@ namespace aedmae {
 namespace AEDMAE_ISA {
 namespace {
 
-// Scores [n] of one query -> weights e^(scale * (score - max)) as operands; from n up to `padded`, whole vectors,
-// zeros. Returns their sum.
+// A negative scale is a positive one of the opposite keys: then the largest score has the largest weight.
 template <class Operand>
-float softmax_weights(float* scores, int64_t n, int64_t padded, float scale, Operand* weights) {
-  constexpr float kLog2E = 1.44269504f;
-  const Float factor = all(scale * kLog2E), sign = all(scale < 0 ? -0.0f : 0.0f);
-  for (int64_t j = n; j < padded; ++j) scores[j] = scores[0];  // which leaves the maximum as it is
-  Float most = all(-__builtin_inff());
-  for (int64_t j = 0; j < n; j += kWidth) most = max(most, (Float)((Uint)load(scores + j) ^ (Uint)sign));
-  const Float top = all(max(most)) * abs(factor);
+void negate(Panels<Operand>& b) {
+  const Uint signs = Uint{} + (sizeof(Operand) == sizeof(float) ? 0x80000000 : 0x80008000);
+  for (int64_t i = 0; i < b.size(); i += kWidth)
+    store(b.data + i, (Float)((Uint)load(b.data + i) ^ signs));
+}
+
+// The larger of `most` and the scores [n] of a panel, lane by lane.
+inline Float largest(const float* scores, int64_t n, Float most) {
+  if (n >= kPanel) {
+    Float lanes = load(scores);
+#pragma GCC unroll 4
+    for (int j = 1; j < kVecs; ++j) lanes = max(lanes, load(scores + j * kWidth));
+    return max(most, lanes);
+  }
+  for (; n >= kWidth; n -= kWidth, scores += kWidth) most = max(most, load(scores));
+  return n ? max(most, first_lanes(load(scores), n, most)) : most;
+}
+
+// Scores [n] of one query -> weights 2^(factor * (score - most)) as operands, up to a whole vector zeros; they may take
+// the scores' place. Returns their sum.
+template <class Operand>
+float softmax_weights(const float* scores, int64_t n, float most, float factor, Operand* weights) {
+  const auto weight_of = [=](int64_t j) {
+    return exp2<Operand>(fma(load(scores + j), all(factor), all(-most * factor)));
+  };
   Float total = all(0);
-  for (int64_t j = 0; j < n; j += kWidth) {
-    Float weight = exp2<Operand>(fma(load(scores + j), factor, -top));
-    if (n - j < kWidth) weight = first_lanes(weight, n - j);
+  int64_t j = 0;
+  for (; j + kWidth <= n; j += kWidth) {
+    const Float weight = weight_of(j);
+    total += weight;
+    store(weights + j, weight);
+  }
+  if (j < n) {
+    const Float weight = first_lanes(weight_of(j), n - j);
     total += weight;
     store(weights + j, weight);
   }
@@ -37,7 +59,11 @@ void attention(const Attention& a, Scratch& scratch) {
   auto values = take_panels<Operand>(scratch, a.n, a.d);
   const auto room = take_room<Operand, T>(scratch, kRows, a.d);
   auto* scores = take<float>(scratch, kRows * padded);
-  auto* weights = take<Operand>(scratch, kRows * padded);
+  auto* weights = reinterpret_cast<Operand*>(scores);  // no longer than the scores: all stays in the first-level cache
+  const int64_t weights_stride = padded * static_cast<int64_t>(sizeof(float) / sizeof(Operand));
+  constexpr float kLog2E = 1.44269504f;
+  const float factor = __builtin_fabsf(a.scale) * kLog2E;
+  Float most[kRows];
   float scaled[kRows];
 
   for (int64_t head = 0; head < a.batch * a.heads; ++head) {
@@ -47,18 +73,23 @@ void attention(const Attention& a, Scratch& scratch) {
     };
     const T* q = at(a.q, a.q_stride);
     pack_transposed(keys, at(a.k, a.k_stride), a.k_stride[2], a.d);
+    if (a.scale < 0) negate(keys);
     pack_rows(values, at(a.v, a.v_stride), a.v_stride[2], a.n);
     T* out = static_cast<T*>(a.out) + (b * a.n * a.heads + h) * a.d;
 
     for (int64_t row = 0; row < a.n; row += kRows) {
       const int64_t rows = least(a.n - row, kRows);
       const auto queries = operands(q + row * a.q_stride[2], a.q_stride[2], rows, a.d, room);
-      for (int64_t column = 0; column < a.n; column += kPanel)
-        tile_of<Operand>(rows, keys.vecs(column))(queries.data, queries.stride, keys.panel(column), keys.steps,
-                                                  scores + column, padded);
+      for (Float& lanes : most) lanes = all(-__builtin_inff());
+      for (int64_t column = 0; column < a.n; column += kPanel) {
+        tile_of<Operand>(rows, keys.vecs(column))(queries.data, queries.stride, keys.panel(column), keys.width(),
+                                                  keys.steps, scores + column, padded);
+        for (int64_t i = 0; i < rows; ++i)  // here, where it costs nothing: the next tile is under way meanwhile
+          most[i] = largest(scores + i * padded + column, a.n - column, most[i]);
+      }
       for (int64_t i = 0; i < rows; ++i)
-        scaled[i] = 1 / softmax_weights(scores + i * padded, a.n, padded, a.scale, weights + i * padded);
-      multiply(weights, padded, rows, values, [&](int64_t i, int64_t column, Float value) {
+        scaled[i] = 1 / softmax_weights(scores + i * padded, a.n, max(most[i]), factor, weights + i * weights_stride);
+      multiply(weights, weights_stride, rows, values, [&](int64_t i, int64_t column, Float value) {
         store(out + (row + i) * a.heads * a.d + column, value * scaled[i], a.d - column);
       });
     }

@@ -110,8 +110,8 @@ void pixels_of_frame(const DiscrepancyMap& a, const Pixels& p, const Rows<Operan
     for (int head = 0; head < 2; ++head)
       for (int64_t column = 0; column < kColumns; column += kPanel)
         tile_of<Operand>(rows, kVecs)(states[head].data + first * states[head].stride, states[head].stride,
-                                      weights[head].panel(column), weights[head].steps, products[head] + column,
-                                      kColumns);
+                                      weights[head].panel(column), weights[head].width(), weights[head].steps,
+                                      products[head] + column, kColumns);
     Float terms[3]{};
     for (int64_t i = 0; i < rows; ++i) {
       const int64_t y = (first + i) / across * a.patch, x = (first + i) % across * a.patch;

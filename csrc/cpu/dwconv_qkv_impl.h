@@ -53,12 +53,12 @@ void dwconv_qkv(const DwconvQkv& a, Scratch& scratch) {
   const Norm norm = take_norm<T>(scratch, a.norm_weight, a.norm_bias, a.c);
   const float* kernels = widened<T>(scratch, a.conv_weight, a.c, 27);
   const float* conv_biases = widened<T>(scratch, a.conv_bias, a.c, 3);
-  using Weight = std::conditional_t<std::is_same_v<Operand, Level>, int8_t, T>;
-  Layer<Operand> proj[3];
-  for (int64_t w = 0; w < 3; ++w)
-    proj[w] = take_layer<Operand, T>(scratch, static_cast<const Weight*>(a.proj_weight) + w * a.c * a.c,
-                                     static_cast<const T*>(a.proj_bias) + w * a.c,
-                                     a.proj_scale ? a.proj_scale + w * a.c : nullptr, a.c, a.c);
+  const auto take_proj = [&](int64_t w) {
+    return take_layer<Operand, T>(scratch, weight_at<Operand, T>(a.proj_weight, a.packed, w, a.c, a.c), a.packed,
+                                  static_cast<const T*>(a.proj_bias) + w * a.c,
+                                  a.proj_scale ? a.proj_scale + w * a.c : nullptr, a.c, a.c);
+  };
+  const Layer<Operand> proj[] = {take_proj(0), take_proj(1), take_proj(2)};
 
   // A stride that is no power of two keeps the nine pixels of a convolution in different sets of the cache.
   const int64_t stride = c_padded + kWidth, size = (a.height + 2) * (a.width + 2) * stride;

@@ -2,7 +2,7 @@
 // in the first-level cache. One thread; every value is one chain of multiply-adds in the order of k, whatever the
 // block that it falls into, so that a row's result depends on that row alone.
 //
-// Weights are packed anew in every call, so that callers keep them as they are; the frames of a call share the packing.
+// Weights come packed (aedmae_fast/ops/packing.py), or are packed anew in every call.
 //
 // An operand is float, bfloat16 where the instruction set multiplies it (vdpbf16ps), or a level of a quantized row.
 // They go by steps of 32 bits along k: one float, two bfloat16, two or four levels.
@@ -47,21 +47,27 @@ T* take(Scratch& scratch, int64_t count) {
 template <class Operand>
 using Sum = std::conditional_t<std::is_same_v<Operand, Level>, Int, Float>;
 
-// B [K, N], packed: panels of kPanel columns (the last one of as many vectors as it needs), each [steps][columns].
-// Columns from N on are zeros, as is what the last step has beyond K.
+// B [K, N], packed: panels of kPanel columns, or of as many vectors as a narrower B needs, each [steps][columns]. What
+// the last step has beyond K is zeros, as are columns from N on up to a whole vector; those behind it are not read.
 template <class Operand>
 struct Panels {
   float* data;  // one element a step and column
   int64_t steps, columns;
 
+  Panels(float* to, int64_t k, int64_t n)
+      : data(to), steps(round_up(k, kPerStep<Operand>) / kPerStep<Operand>), columns(n) {}
+
+  int64_t width() const { return least(kPanel, round_up(columns, kWidth)); }  // of a panel
+  int64_t size() const { return steps * round_up(columns, width()); }
   int vecs(int64_t column) const { return static_cast<int>((least(columns - column, kPanel) + kWidth - 1) / kWidth); }
   const float* panel(int64_t column) const { return data + column * steps; }
 };
 
 template <class Operand>
 Panels<Operand> take_panels(Scratch& scratch, int64_t k, int64_t columns) {
-  const int64_t steps = round_up(k, kPerStep<Operand>) / kPerStep<Operand>;
-  return {take<float>(scratch, steps * round_up(columns, kWidth)), steps, columns};
+  Panels<Operand> b(nullptr, k, columns);
+  b.data = take<float>(scratch, b.size());
+  return b;
 }
 
 // The kWidth steps from element k on of a row that has `size` elements, zeros beyond its end.
@@ -121,7 +127,7 @@ inline void transpose(Float (&rows)[kWidth]) {
 template <class Operand, class RowOf>
 void pack_columns(Panels<Operand>& b, int64_t k, RowOf row_of) {
   for (int64_t column = 0; column < b.columns; column += kWidth) {
-    const int64_t first = column / kPanel * kPanel, wide = b.vecs(first) * kWidth;
+    const int64_t first = column / kPanel * kPanel, wide = b.width();
     float* to = b.data + first * b.steps + column - first;
     for (int64_t s = 0; s < b.steps; s += kWidth) {
       Float block[kWidth];
@@ -144,11 +150,10 @@ void pack_transposed(Panels<Operand>& b, const T* from, int64_t stride, int64_t 
 // Packs B from [K, N] as it is, with `stride` elements from row to row.
 template <class Operand, class T>
 void pack_rows(Panels<Operand>& b, const T* from, int64_t stride, int64_t k) {
-  float* to = b.data;
   for (int64_t column = 0; column < b.columns; column += kPanel) {
-    const int64_t wide = b.vecs(column) * kWidth;
     for (int64_t s = 0; s < b.steps; ++s) {
-      for (int64_t j = 0; j < wide; j += kWidth, to += kWidth) {
+      float* to = b.data + column * b.steps + s * b.width();
+      for (int64_t j = 0; j < b.vecs(column) * kWidth; j += kWidth, to += kWidth) {
         const int64_t live = least(b.columns - column - j, kWidth);
         const T* row = from + s * kPerStep<Operand> * stride + column + j;
         if constexpr (sizeof(Operand) == 4) {
@@ -223,10 +228,10 @@ inline Float multiply_add(const Bf16* a, Float b, Float c) {
 
 // c [rows, vecs * kWidth] = a [rows, K] times one panel; sums that are integers as the bits that they have.
 template <int rows, int vecs, class Operand>
-void tile(const Operand* __restrict a, int64_t a_stride, const float* __restrict b, int64_t steps, float* __restrict c,
-          int64_t c_stride) {
+void tile(const Operand* __restrict a, int64_t a_stride, const float* __restrict b, int64_t b_stride, int64_t steps,
+          float* __restrict c, int64_t c_stride) {
   Sum<Operand> sums[rows][vecs] = {};
-  for (int64_t s = 0; s < steps; ++s, a += kPerStep<Operand>, b += vecs * kWidth) {
+  for (int64_t s = 0; s < steps; ++s, a += kPerStep<Operand>, b += b_stride) {
     Float columns[vecs];
 #pragma GCC unroll 8
     for (int j = 0; j < vecs; ++j) columns[j] = load(b + j * kWidth);
@@ -242,7 +247,7 @@ void tile(const Operand* __restrict a, int64_t a_stride, const float* __restrict
 }
 
 template <class Operand>
-using Tile = void (*)(const Operand*, int64_t, const float*, int64_t, float*, int64_t);
+using Tile = void (*)(const Operand*, int64_t, const float*, int64_t, int64_t, float*, int64_t);
 
 template <int rows, class Operand>
 Tile<Operand> tile_of(int vecs) {
@@ -279,10 +284,10 @@ inline const float* take_lifts(Scratch& scratch, const Panels<Level>& b) {
   for (Level& lift : lifts) lift = static_cast<Level>(kLift);
   float* to = take<float>(scratch, round_up(b.columns, kWidth));
   for (int64_t column = 0; column < b.columns; column += kPanel) {
-    const int64_t wide = b.vecs(column) * kWidth;
-    for (int64_t j = 0; j < wide; j += kWidth) {
+    for (int64_t j = 0; j < b.vecs(column) * kWidth; j += kWidth) {
+      const float* from = b.panel(column) + j;
       Int total{};
-      for (int64_t s = 0; s < b.steps; ++s) total = multiply_add(lifts, load(b.panel(column) + s * wide + j), total);
+      for (int64_t s = 0; s < b.steps; ++s) total = multiply_add(lifts, load(from + s * b.width()), total);
       store(to + column + j, (Float)total);
     }
   }
@@ -297,7 +302,7 @@ inline void multiply(const Operand* a, int64_t a_stride, int64_t rows, const Pan
     const int vecs = b.vecs(column);
     for (int64_t row = 0; row < rows; row += kRows) {
       const int64_t count = least(rows - row, kRows);
-      tile_of<Operand>(count, vecs)(a + row * a_stride, a_stride, b.panel(column), b.steps, c, kPanel);
+      tile_of<Operand>(count, vecs)(a + row * a_stride, a_stride, b.panel(column), b.width(), b.steps, c, kPanel);
       for (int64_t i = 0; i < count; ++i)
         for (int j = 0; j < vecs; ++j) epilogue(row + i, column + j * kWidth, load(c + i * kPanel + j * kWidth));
     }

@@ -18,16 +18,29 @@ struct Layer {
   const float* lifts;         // [N] of int32: what rows that are kLift too high add to the sums; null where none are
 };
 
-// The layer of a weight [N, K], in int8 for levels, else of T like its bias [N]. `lifted`: rows come from quantize(),
-// which keeps them kLift higher.
+// What a weight is of that is not packed: int8 for levels, else T.
 template <class Operand, class T>
-Layer<Operand> take_layer(Scratch& scratch, const void* weight, const void* bias, const float* scale, int64_t k,
-                          int64_t n, bool lifted = true) {
-  Layer<Operand> layer{take_panels<Operand>(scratch, k, n), widened<T>(scratch, bias, n), nullptr, nullptr};
-  if constexpr (!std::is_same_v<Operand, Level>) {
-    pack_transposed(layer.weight, static_cast<const T*>(weight), k, k);
-  } else {
-    pack_transposed(layer.weight, static_cast<const int8_t*>(weight), k, k);
+using Unpacked = std::conditional_t<std::is_same_v<Operand, Level>, int8_t, T>;
+
+// The i-th of several weights [N, K], packed or not.
+template <class Operand, class T>
+const void* weight_at(const void* weights, bool packed, int64_t i, int64_t k, int64_t n) {
+  if (packed) return static_cast<const float*>(weights) + i * Panels<Operand>(nullptr, k, n).size();
+  return static_cast<const Unpacked<Operand, T>*>(weights) + i * k * n;
+}
+
+// The layer of a weight [N, K], packed or not, and a bias [N] of T. `lifted`: rows come from quantize(), which keeps
+// them kLift higher.
+template <class Operand, class T>
+Layer<Operand> take_layer(Scratch& scratch, const void* weight, bool packed, const void* bias, const float* scale,
+                          int64_t k, int64_t n, bool lifted = true) {
+  Panels<Operand> panels(static_cast<float*>(const_cast<void*>(weight)), k, n);  // which nobody writes to
+  if (!packed) {
+    panels = take_panels<Operand>(scratch, k, n);
+    pack_transposed(panels, static_cast<const Unpacked<Operand, T>*>(weight), k, k);
+  }
+  Layer<Operand> layer{panels, widened<T>(scratch, bias, n), nullptr, nullptr};
+  if constexpr (std::is_same_v<Operand, Level>) {
     layer.scale = widened<float>(scratch, scale, n);
     if (kLift && lifted) layer.lifts = take_lifts(scratch, layer.weight);
   }

@@ -10,7 +10,7 @@ namespace {
 template <class T, class Operand>
 void linear(const Linear& a, Scratch& scratch) {
   constexpr int64_t kBlock = 16 * kRows;
-  const auto layer = take_layer<Operand, T>(scratch, a.weight, a.bias, a.scale, a.k, a.n);
+  const auto layer = take_layer<Operand, T>(scratch, a.weight, a.packed, a.bias, a.scale, a.k, a.n);
   const auto room = take_room<Operand, T>(scratch, kBlock, a.k);
 
   for (int64_t row = 0; row < a.rows; row += kBlock) {

@@ -12,8 +12,8 @@ void mlp(const Mlp& a, Scratch& scratch) {
   constexpr int64_t kBlock = 16 * kRows;
   const int64_t c_padded = round_up(a.c, kWidth), r_padded = round_up(a.r, kWidth);
   const Norm norm = take_norm<T>(scratch, a.norm_weight, a.norm_bias, a.c);
-  const auto up = take_layer<Operand, T>(scratch, a.up_weight, a.up_bias, a.up_scale, a.c, a.r);
-  const auto down = take_layer<Operand, T>(scratch, a.down_weight, a.down_bias, a.down_scale, a.r, a.c);
+  const auto up = take_layer<Operand, T>(scratch, a.up_weight, a.packed, a.up_bias, a.up_scale, a.c, a.r);
+  const auto down = take_layer<Operand, T>(scratch, a.down_weight, a.packed, a.down_bias, a.down_scale, a.r, a.c);
   auto* y = take<Staged<Operand>>(scratch, kBlock * c_padded);
   auto* hidden = take<Staged<Operand>>(scratch, kBlock * r_padded);
   const auto y_room = take_room<Operand, Staged<Operand>>(scratch, kBlock, c_padded);

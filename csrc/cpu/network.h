@@ -2,7 +2,8 @@
 // formulas). Accumulators are float32 in both.
 //
 // Tensors are [B, ...] contiguous unless strides are given; strides count elements. Scales are those of weights in int8
-// (aedmae_fast/ops/quantize.py), or else null.
+// (aedmae_fast/ops/quantize.py), or else null. Weights are as their shapes say, or all of a call are packed
+// (aedmae_fast/ops/packing.py) for the kernels of the table that they are given to.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +30,7 @@ struct DwconvQkv {
   const void *conv_weight, *conv_bias;  // [3, 3, 3, C]: q, k, v; row; column. [3, C]
   const void *proj_weight, *proj_bias;  // [3, C, C]: q, k, v; out; in. [3, C]
   const float* proj_scale;              // [3, C]
+  bool packed;
   void* out;                            // [3, B, 1 + height * width, C]
   int64_t batch, height, width, c;
 };
@@ -37,6 +39,7 @@ struct Linear {
   const void* x;              // [rows, K]
   const void *weight, *bias;  // [N, K], [N]
   const float* scale;         // [N]
+  bool packed;
   const void* residual;       // [rows, N], or null
   void* out;                  // [rows, N]
   int64_t rows, k, n;
@@ -48,6 +51,7 @@ struct Mlp {
   const void *up_weight, *up_bias;      // [R, C], [R]
   const void *down_weight, *down_bias;  // [C, R], [C]
   const float *up_scale, *down_scale;   // [R], [C]
+  bool packed;
   void* out;                            // [B, N, C]
   int64_t batch, n, c, r;
 };
@@ -79,13 +83,22 @@ struct PatchEmbed {
   const int64_t *windows, *ids_keep;    // [B, 3], [B, V]
   const void *weight, *bias;            // [C, 3 * patch * patch * 3], [C]
   const float* scale;                   // [C]
+  bool packed;
   const void *norm_weight, *norm_bias;  // [C]
   void* out;                            // [B, V, C]
   int64_t batch, height, width, visible, c, patch;
 };
 
+// How a weight is packed for a table of kernels.
+struct Packing {
+  int64_t columns;   // of a panel
+  int64_t lanes;     // what the columns of a narrower weight are rounded up to
+  int64_t elements;  // of a step, 32 bits of them
+};
+
 // What is compiled once per instruction set, for one dtype.
 struct NetworkKernels {
+  Packing packing;
   void (*attention)(const Attention&, Scratch&);
   void (*discrepancy_map)(const DiscrepancyMap&, Scratch&);
   void (*dwconv_qkv)(const DwconvQkv&, Scratch&);
@@ -96,6 +109,7 @@ struct NetworkKernels {
 
 // Those that take quantized weights, likewise.
 struct Int8Kernels {
+  Packing packing;
   void (*dwconv_qkv)(const DwconvQkv&, Scratch&);
   void (*linear)(const Linear&, Scratch&);
   void (*mlp)(const Mlp&, Scratch&);

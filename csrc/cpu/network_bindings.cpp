@@ -41,37 +41,44 @@ void bind_attention(bool bf16, std::array<Address, 3> qkv, std::array<Strides, 3
   run(network(bf16).attention, args);
 }
 
-void bind_dwconv_qkv(bool bf16, Address x, Address norm_weight, Address norm_bias, Address conv_weight,
+void bind_dwconv_qkv(bool bf16, bool packed, Address x, Address norm_weight, Address norm_bias, Address conv_weight,
                      Address conv_bias, Address proj_weight, Address proj_bias, Address proj_scale, Address out,
                      std::array<int64_t, 4> shape) {  // proj_scale 0: none; shape B, height, width, C
   run(proj_scale ? int8(bf16).dwconv_qkv : network(bf16).dwconv_qkv,
       DwconvQkv{from(x), from(norm_weight), from(norm_bias), from(conv_weight), from(conv_bias), from(proj_weight),
-                from(proj_bias), scale(proj_scale), to(out), shape[0], shape[1], shape[2], shape[3]});
+                from(proj_bias), scale(proj_scale), packed, to(out), shape[0], shape[1], shape[2], shape[3]});
 }
 
-void bind_linear(bool bf16, Address x, Address weight, Address bias, Address weight_scale, Address residual,
-                 Address out, std::array<int64_t, 3> shape) {  // weight_scale, residual 0: none; shape rows, K, N
+void bind_linear(bool bf16, bool packed, Address x, Address weight, Address bias, Address weight_scale,
+                 Address residual, Address out,
+                 std::array<int64_t, 3> shape) {  // weight_scale, residual 0: none; shape rows, K, N
   run(weight_scale ? int8(bf16).linear : network(bf16).linear,
-      Linear{from(x), from(weight), from(bias), scale(weight_scale), from(residual), to(out), shape[0], shape[1],
-             shape[2]});
+      Linear{from(x), from(weight), from(bias), scale(weight_scale), packed, from(residual), to(out), shape[0],
+             shape[1], shape[2]});
 }
 
-void bind_mlp(bool bf16, Address x, Address norm_weight, Address norm_bias, Address up_weight, Address up_bias,
-              Address down_weight, Address down_bias, Address up_scale, Address down_scale, Address out,
-              std::array<int64_t, 4> shape) {  // scales 0: none; shape B, N, C, R
+void bind_mlp(bool bf16, bool packed, Address x, Address norm_weight, Address norm_bias, Address up_weight,
+              Address up_bias, Address down_weight, Address down_bias, Address up_scale, Address down_scale,
+              Address out, std::array<int64_t, 4> shape) {  // scales 0: none; shape B, N, C, R
   run(up_scale ? int8(bf16).mlp : network(bf16).mlp,
       Mlp{from(x), from(norm_weight), from(norm_bias), from(up_weight), from(up_bias), from(down_weight),
-          from(down_bias), scale(up_scale), scale(down_scale), to(out), shape[0], shape[1], shape[2], shape[3]});
+          from(down_bias), scale(up_scale), scale(down_scale), packed, to(out), shape[0], shape[1], shape[2],
+          shape[3]});
 }
 
-void bind_patch_embed(bool bf16, Address frames, Address windows, Address ids_keep, Address weight, Address bias,
-                      Address weight_scale, Address norm_weight, Address norm_bias, Address out,
+void bind_patch_embed(bool bf16, bool packed, Address frames, Address windows, Address ids_keep, Address weight,
+                      Address bias, Address weight_scale, Address norm_weight, Address norm_bias, Address out,
                       std::array<int64_t, 6> shape) {  // weight_scale 0: none; shape B, height, width, V, C, patch
   run(weight_scale ? int8(bf16).patch_embed : network(bf16).patch_embed,
       PatchEmbed{static_cast<const uint8_t*>(from(frames)), static_cast<const int64_t*>(from(windows)),
                  static_cast<const int64_t*>(from(ids_keep)), from(weight), from(bias), scale(weight_scale),
-                 from(norm_weight), from(norm_bias), to(out), shape[0], shape[1], shape[2], shape[3], shape[4],
+                 packed, from(norm_weight), from(norm_bias), to(out), shape[0], shape[1], shape[2], shape[3], shape[4],
                  shape[5]});
+}
+
+std::array<int64_t, 3> packing(bool bf16, bool quantized) {  // columns of a panel, lanes, elements of a step
+  const Packing p = quantized ? int8(bf16).packing : network(bf16).packing;
+  return {p.columns, p.lanes, p.elements};
 }
 
 }  // namespace
@@ -81,6 +88,7 @@ void bind_network(py::module_& m) {
   m.def("dwconv_qkv", &bind_dwconv_qkv);
   m.def("linear", &bind_linear);
   m.def("mlp", &bind_mlp);
+  m.def("packing", &packing);
   m.def("patch_embed", &bind_patch_embed);
 }
 

@@ -32,7 +32,7 @@ void patch_embed(const PatchEmbed& a, Scratch& scratch) {
   constexpr int64_t kBlock = 8 * kRows;
   const int64_t k = 9 * a.patch * a.patch, stride = round_up(k, kWidth), c_padded = round_up(a.c, kWidth);
   const Norm norm = take_norm<T>(scratch, a.norm_weight, a.norm_bias, a.c);
-  const auto layer = take_layer<Operand, T>(scratch, a.weight, a.bias, a.scale, k, a.c, false);
+  const auto layer = take_layer<Operand, T>(scratch, a.weight, a.packed, a.bias, a.scale, k, a.c, false);
   auto* pixels = take<Operand>(scratch, kBlock * stride);
   auto* tokens = take<float>(scratch, kBlock * c_padded);
   auto* ones = take<float>(scratch, kBlock);

@@ -95,10 +95,14 @@ inline void store(T* p, Float a, int64_t live) {
   std::memcpy(p, lanes, live * sizeof(T));
 }
 
-// The first `live` lanes, zeros in the others.
-inline Float first_lanes(Float a, int64_t live) {
-  for (int i = 0; i < kWidth; ++i) a[i] = i < live ? a[i] : 0;
+// The first `live` lanes of `a`, fewer than all; the others are those of `rest`.
+inline Float first_lanes(Float a, int64_t live, Float rest = all(0)) {
+#if defined(__AVX512F__)
+  return _mm512_mask_mov_ps(rest, static_cast<__mmask16>((1 << live) - 1), a);
+#else
+  for (int i = 0; i < kWidth; ++i) a[i] = i < live ? a[i] : rest[i];
   return a;
+#endif
 }
 
 // a * b + c, fused where the instruction set has it.
@@ -135,9 +139,13 @@ inline float sum(Float a) {
 }
 
 inline float max(Float a) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps(a);
+#else
   float most = a[0];
   for (int i = 1; i < kWidth; ++i) most = most > a[i] ? most : a[i];
   return most;
+#endif
 }
 
 inline int32_t max(Int a) {
@@ -159,18 +167,26 @@ inline Float polynomial(const float (&c)[n], Float x) {
   return p;
 }
 
-// 2^x for x <= 0; 2^-126 below -126; NaN stays NaN. By minimax polynomials on [-0.5, 0.5] of relative error 7e-8, or,
-// where the result will be rounded to bfloat16 anyway, 7e-5.
+// 2^x for x <= 0; below -126 something from 0 to 2^-126, of -inf too; NaN stays NaN. By minimax polynomials on
+// [-0.5, 0.5] of relative error 7e-8, or, where the result will be rounded to bfloat16 anyway, 7e-5.
 template <class Rounded>
 inline Float exp2(Float x) {
+#if defined(__AVX512F__)
+  const Float f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
   x = max(all(-126), x);
   const Float shifted = x + 12582912.0f;  // 1.5 * 2^23: the nearest integer ends up in the lowest bits
   const Float f = x - (shifted - 12582912.0f);
+#endif
   constexpr float fine[] = {1.0000000716546726f,    0.6931469670644556f,   0.24022119723872543f,
                             5.5507132739982860e-2f, 9.675541333142532e-3f, 1.3276471830623996e-3f};
   constexpr float coarse[] = {0.9999280735491458f, 0.6932609856515787f, 0.24261112211402605f, 5.5171668023530795e-2f};
   const Float p = sizeof(Rounded) == sizeof(float) ? polynomial(fine, f) : polynomial(coarse, f);
+#if defined(__AVX512F__)
+  return _mm512_scalef_ps(p, x - f);
+#else
   return (Float)((Int)p + ((Int)shifted << 23));
+#endif
 }
 
 // x * Phi(x), Phi the normal distribution: the GELU of erf. |error| < 4e-7 * max(1, |x|).

@@ -70,6 +70,14 @@ def test_scores_of_thousands(isa: str, dtype: torch.dtype, sign: int) -> None:
     assert found.isfinite().all()
 
 
+@DTYPES
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_score_of_minus_infinity_leaves_a_key_out(isa: str, dtype: torch.dtype, sign: int) -> None:
+    q, k, v = (x.clone() for x in heads_of(1, 2, 40, 16, dtype))
+    k[:, :, 11] = -sign * torch.inf
+    check(attention, attention_reference, q.abs(), k, v, sign * 0.3)
+
+
 def test_equal_scores_give_the_mean(isa: str) -> None:
     q, k, v = heads_of(1, 2, 37, 8, torch.float32)
     found = attention(torch.zeros_like(q), k, v, 1.0)
