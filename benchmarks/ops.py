@@ -39,6 +39,10 @@ COLUMNS = ("op", "case", "backend", "us", *(f"over_{b}" for b in BASELINES), "by
 Times = dict[str, float]  # contender -> seconds of its fastest run
 
 
+class WrongResult(Exception):
+    """A contender does not compute the op."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=SQUARE, help="cpu (one thread) or cuda")
@@ -48,15 +52,24 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    rows = []
+    path = options.out or result_path("ops", options.device).with_suffix("")
+    rows: list[dict[str, Any]] = []
+    wrong: list[str] = []
     print(line(dict(zip(COLUMNS, COLUMNS, strict=True))))
     for name in options.ops:
         for case in CASES[name](options.device):
-            for row in measure(case, options.device, options.seconds):
+            try:
+                found = measure(case, options.device, options.seconds)
+            except WrongResult as error:
+                wrong.append(str(error))
+                print(error, flush=True)
+                continue
+            for row in found:
                 rows.append(row)
                 print(line(row), flush=True)
-    path = options.out or result_path("ops", options.device).with_suffix("")
-    write(path, rows, options.device)
+        write(path, rows, options.device)  # what is measured is kept, whatever becomes of the rest
+    if wrong:
+        sys.exit("\n".join(wrong))
 
 
 def line(row: dict[str, Any]) -> str:
@@ -127,7 +140,7 @@ def check(case: Case, name: str, run: Callable[[], Any]) -> None:
     for found, expected in zip(arrays(run()), arrays(case.run()), strict=True):
         error = np.abs(found - expected).max()
         if not error <= case.atol:
-            raise SystemExit(f"{case.op}, {case.case}: {name} is off by {error}, more than {case.atol}")
+            raise WrongResult(f"{case.op}, {case.case}: {name} is off by {error}, more than {case.atol}")
 
 
 def arrays(result: Any) -> list[np.ndarray]:
