@@ -72,8 +72,8 @@ class CudaCapture:
         return Captured(graph.replay, outputs)
 
     def _end_allocation(self) -> None:
-        """What a capture that failed leaves out: until then the allocator frees nothing that two streams have used."""
-        with contextlib.suppress(RuntimeError):  # it was ended
+        """What PyTorch 2.11 leaves out where a capture fails: without it nothing that two streams used is freed."""
+        with contextlib.suppress(RuntimeError):  # ended already
             torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self._pool)
 
 
