@@ -1,96 +1,86 @@
 #!/usr/bin/env bash
 # Everything that only a GPU can show, in parts of under 10 minutes each; results in one folder.
 #
-#     benchmarks/gpu_check.sh probe|build|tests|sanitizer|ops|tune|fps|formats|scene|ped2|all [RESULTS]
+#     benchmarks/gpu_check.sh build|probe|tests|fps|ops|tune|compiled|scene|sanitizer|formats|ped2|all [RESULTS]
 #
-# Works without a network: wheels are taken from $WHEELS (default: ./wheels) where that folder exists, else what is
-# installed must do; an unpacked DALI from $DALI (a folder for PYTHONPATH). torch itself must be installed. fps and formats
-# decode with $DECODER: dali, nvdec or pyav (default: dali where it is installed, else nvdec). ped2 trains on UCSD Ped2 in
-# the layout "clips" in $PED2 (default: ../shared/data/ped2), three seeds at a time. Not run on a GPU so far.
+# Works without a network: torch must be installed; what else is missing is installed from $WHEELS (default: ./wheels,
+# which gpu_wheels.sh fills) where that folder exists; an unpacked DALI is taken from $DALI (a folder for PYTHONPATH).
+# Where the tree was copied without its history, $AEDMAE_COMMIT is the commit that the results carry. fps, compiled and
+# formats decode with $DECODER (dali, nvdec or pyav), by default with what probe found to work. ped2 trains on UCSD Ped2
+# in the layout "clips" in $PED2 (default: ../shared/data/ped2), three seeds at a time. Not run on a GPU so far.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 part=${1:-all}
 results=$(mkdir -p "${2:-gpu_results}" && cd "${2:-gpu_results}" && pwd)
 wheels=${WHEELS:-wheels}
 [ -z "${DALI:-}" ] || export PYTHONPATH="$DALI${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONUNBUFFERED=1  # a part that is stopped has said what it did
+
+build() {
+  if [ -d "$wheels" ]; then python3 -m pip install --no-index --no-deps "$wheels"/*.whl; fi
+  AEDMAE_CUDA=1 python3 -m pip install --no-index --no-deps --no-build-isolation -e .
+  python3 -m aedmae_fast.env | tee "$results/env.txt"
+  if python3 -m pip check | grep '^aedmae-fast '; then
+    echo "the above are missing: benchmarks/gpu_wheels.sh fetches them" >&2
+    return 1
+  fi
+}
 
 probe() {
   nvidia-smi
   nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.mem --format=csv > "$results/gpu.csv"
   ldconfig -p | grep -E 'libnvcuvid|libcuda\.so' || echo "no NVDEC library in the linker's cache"
-  python3 - <<'PY'
-import torch
-print("torch", torch.__version__, "CUDA", torch.version.cuda, torch.cuda.get_device_name(), torch.cuda.get_device_capability())
-try:
-    import nvidia.dali as dali
-    import nvidia.dali.backend as backend
-    print("DALI", dali.__version__, "devices", backend.GetCUDADeviceCount())
-except ImportError as error:
-    print("no DALI:", error)
-PY
-  python3 - <<'PY' || echo "DALI did not decode an H.264 clip on the GPU"
-from pathlib import Path
-from nvidia.dali import fn, pipeline_def, types
+  python3 -m aedmae_fast.env
+  local works=pyav each
+  for each in nvdec dali; do
+    if decodes "$each"; then works=$each; else echo "decoder $each does not work"; fi
+  done
+  echo "$works" | tee "$results/decoder.txt"
+}
 
-@pipeline_def(batch_size=1, num_threads=2, device_id=0)
-def one(path):
-    return fn.experimental.readers.video(
-        device="gpu", filenames=[path], sequence_length=64, step=64, pad_mode="constant", image_type=types.YCbCr
-    )
-
-pipeline = one(str(next(Path("examples/scene/test").glob("*.mp4"))))
-pipeline.build()
-print("DALI decoded", pipeline.run()[0].shape())
-PY
-  python3 - <<'PY' || echo "PyAV did not decode an H.264 clip with NVDEC"
+decodes() {  # an H.264 clip to its end, in hardware, as software does
+  python3 - "$1" <<'PY'
 import sys
 from pathlib import Path
-from aedmae_fast.video.nvdec import NvdecVideo
 
-video = NvdecVideo(next(Path("examples/scene/test").glob("*.mp4")))
-if video.refused:
-    sys.exit(video.refused)
-chunk = next(iter(video))
-print("PyAV decoded with NVDEC", [tuple(plane.shape) for plane in chunk.planes], chunk.planes[0].device)
+import torch
+
+from aedmae_fast.video import open_video
+
+path = next(Path("examples/scene/test").glob("*.mp4"))
+video = open_video(path, sys.argv[1], "cuda")
+if video.info.decoder != sys.argv[1]:
+    sys.exit(f"decoded by {video.info.decoder}")
+luma, expected = (torch.cat([chunk.planes[0].cpu() for chunk in v]) for v in (video, open_video(path, "pyav", "cpu")))
+print(sys.argv[1], tuple(luma.shape), "as in software:", torch.equal(luma, expected), getattr(video, "note", ""))
+sys.exit(not torch.equal(luma, expected) or bool(getattr(video, "note", "")))
 PY
 }
 
-build() {
-  local what=(--no-deps -e .)
-  if [ -d "$wheels" ]; then what=(--no-index --find-links "$wheels" -e '.[test]'); fi
-  AEDMAE_CUDA=1 pip install --no-build-isolation "${what[@]}"
-  python3 -m aedmae_fast.env | tee "$results/env.txt"
-}
-
-tests() {
-  FAIL_WITHOUT_CUDA=1 pytest -q --junitxml "$results/tests.xml"
-}
-
-sanitizer() {
-  compute-sanitizer --tool memcheck --error-exitcode 1 \
-    python3 -m pytest -q -m needs_cuda tests/ops 2>&1 | tee "$results/sanitizer.txt"
-  compute-sanitizer --tool racecheck --error-exitcode 1 \
-    python3 -m pytest -q -m needs_cuda tests/ops/test_motion_weights_cuda.py 2>&1 | tee "$results/racecheck.txt"
+tests() {  # what concerns the GPU; side by side where pytest-xdist is there, since each shape is compiled
+  local processes=() files=(tests/ops tests/engine tests/model tests/video/test_nvdec.py tests/test_tune.py)
+  if python3 -c 'import xdist' 2> /dev/null; then processes=(-n 8); fi
+  if python3 -c 'import nvidia.dali' 2> /dev/null; then files+=(tests/video/test_dali.py); else echo "DALI is not tested"; fi
+  FAIL_WITHOUT_CUDA=1 OMP_NUM_THREADS=2 python3 -m pytest -q "${processes[@]}" --durations 10 \
+    --junitxml "$results/tests.xml" --ignore tests/ops/test_triton_gates.py "${files[@]}"
 }
 
 decoder() {
-  if [ -n "${DECODER:-}" ]; then echo "$DECODER"; elif python3 -c 'import nvidia.dali' 2> /dev/null; then echo dali; else echo nvdec; fi
+  echo "${DECODER:-$(cat "$results/decoder.txt" 2> /dev/null || echo pyav)}"
 }
 
 fps() {
-  python3 benchmarks/fps.py --device cuda --precision bf16 --clips 8 --frames 250 --decoder "$(decoder)" \
-    --json "$results/fps.json"
+  python3 benchmarks/fps.py --device cuda --precision bf16 --clips 8 --frames 250 --rounds 10 --without compile \
+    --decoder "$(decoder)" --json "$results/fps.json"
 }
 
-formats() {  # a run each, so that what is done is kept; one round to stay within the time: three for figures to publish
-  for each in {640x360,1280x720,1920x1080}:libx26{4,5}; do
-    python3 benchmarks/fps.py --device cuda --precision bf16 --clips 1 --frames 120 --rounds 1 --without compile \
-      --decoder "$(decoder)" --formats "$each" --json "$results/formats-${each/:/-}.json"
-  done
+compiled() {  # torch.compile tunes itself for minutes: apart, so that the rest is there whatever becomes of it
+  python3 benchmarks/fps.py --device cuda --precision bf16 --clips 1 --frames 60 --rounds 5 \
+    --decoder "$(decoder)" --json "$results/compiled.json"
 }
 
 ops() {
-  python3 benchmarks/ops.py --device cuda --out "$results/ops"
+  python3 benchmarks/ops.py --device cuda --seconds 1 --out "$results/ops"
 }
 
 tune() {  # stops in time and counts what was not tried: --ops for the rest
@@ -105,17 +95,38 @@ scene() {
     --checkpoint "$results/scene/model.safetensors" --json "$results/scene.json"
 }
 
-ped2() {  # the paper's 800 tokens and 100 + 40 epochs
+sanitizer() {  # each tensor is an allocation of its own, or what is read beyond its end is another's
+  PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool memcheck --error-exitcode 1 \
+    python3 -m pytest -q -m needs_cuda -k 'not captured' tests/ops 2>&1 | tee "$results/sanitizer.txt"
+  compute-sanitizer --tool racecheck --error-exitcode 1 \
+    python3 -m pytest -q -m needs_cuda tests/ops/test_motion_weights_cuda.py 2>&1 | tee "$results/racecheck.txt"
+}
+
+formats() {  # a run each, so that what is done is kept; one round to stay within the time: three for figures to publish
+  for each in {640x360,1280x720,1920x1080}:libx26{4,5}; do
+    python3 benchmarks/fps.py --device cuda --precision bf16 --clips 1 --frames 120 --rounds 1 --without compile \
+      --decoder "$(decoder)" --formats "$each" --json "$results/formats-${each/:/-}.json"
+  done
+}
+
+ped2() {  # the paper's 800 tokens and 100 + 40 epochs; said again, it goes on where it was stopped
   python3 benchmarks/ped2.py --data "${PED2:-../shared/data/ped2}" --out "$results/ped2" --at-once 3 \
     --train "--patch 4 --teacher-epochs 100 --student-epochs 40 --batch-size 100 --workers 5" --json "$results/ped2.json"
 }
 
-case $part in
-  probe | build | tests | sanitizer | ops | tune | fps | formats | scene | ped2) "$part" 2>&1 | tee "$results/$part.log" ;;
-  all)
-    for each in probe build tests sanitizer ops tune fps formats scene ped2; do
-      benchmarks/gpu_check.sh "$each" "$results"
-    done
-    ;;
-  *) echo "unknown part: $part" >&2; exit 2 ;;
-esac
+parts=(build probe tests fps ops tune compiled scene sanitizer formats ped2)
+if [ "$part" = all ]; then
+  failed=()
+  for each in "${parts[@]}"; do benchmarks/gpu_check.sh "$each" "$results" || failed+=("$each"); done
+  [ ${#failed[@]} = 0 ] || { echo "failed: ${failed[*]}" >&2; exit 1; }
+elif [[ " ${parts[*]} " = *" $part "* ]]; then
+  [ "$part" = build ] || python3 - <<'PY'
+import sys, torch
+if not torch.cuda.is_available():
+    sys.exit(f"no CUDA device: torch {torch.__version__}, for CUDA {torch.version.cuda}, sees none")
+PY
+  "$part" 2>&1 | tee "$results/$part.log"
+else
+  echo "unknown part: $part; expected ${parts[*]} or all" >&2
+  exit 2
+fi

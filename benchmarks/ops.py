@@ -48,15 +48,25 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    rows = []
+    path = options.out or result_path("ops", options.device).with_suffix("")
+    rows: list[dict[str, Any]] = []
+    failed: list[str] = []
     print(line(dict(zip(COLUMNS, COLUMNS, strict=True))))
     for name in options.ops:
         for case in CASES[name](options.device):
-            for row in measure(case, options.device, options.seconds):
+            try:
+                found = measure(case, options.device, options.seconds)
+            except Exception as error:  # costs the others nothing; the exit code tells
+                failed.append(f"{case.op}, {case.case}: {type(error).__name__}: {error}".splitlines()[0])
+                print(failed[-1], flush=True)
+                continue
+            for row in found:
                 rows.append(row)
                 print(line(row), flush=True)
-    path = options.out or result_path("ops", options.device).with_suffix("")
-    write(path, rows, options.device)
+        write(path, rows, options.device)  # is kept, whatever becomes of the rest
+    if failed:
+        sys.exit("\n".join(["failed:", *failed]))
+    print(f"wrote {path}.csv and .json")
 
 
 def line(row: dict[str, Any]) -> str:
@@ -71,7 +81,6 @@ def write(path: Path, rows: list[dict[str, Any]], device: str) -> None:
         writer.writerows(rows)
     about = {**stamp(device), "opencv": cv2.__version__}
     path.with_name(f"{path.name}.json").write_text(json.dumps(about, indent=1) + "\n")
-    print(f"wrote {path}.csv and .json")
 
 
 def measure(case: Case, device: str, seconds: float) -> list[dict[str, Any]]:
@@ -123,11 +132,11 @@ def backends(case: Case, device: str) -> dict[str, Callable[[], Any]]:
 
 
 def check(case: Case, name: str, run: Callable[[], Any]) -> None:
-    """That a contender computes the op, and a warm-up for it."""
+    """That a contender computes the op, and a warm-up for it. Raises ArithmeticError where it does not."""
     for found, expected in zip(arrays(run()), arrays(case.run()), strict=True):
         error = np.abs(found - expected).max()
         if not error <= case.atol:
-            raise SystemExit(f"{case.op}, {case.case}: {name} is off by {error}, more than {case.atol}")
+            raise ArithmeticError(f"{name} is off by {error}, more than {case.atol}")
 
 
 def arrays(result: Any) -> list[np.ndarray]:

@@ -30,12 +30,15 @@ def device_name(device: str) -> str:
 
 
 def commit() -> str:
-    """Short hash of the checked-out commit, with ``-dirty`` where tracked code differs from it."""
+    """Short hash of the checked-out commit, with ``-dirty`` where tracked code differs from it.
+
+    Of a copy without its history it is what ``AEDMAE_COMMIT`` says.
+    """
     try:
         head = _git("rev-parse", "--short=10", "HEAD")
         dirty = _git("status", "--porcelain", "--untracked-files=no", "--", ":!benchmarks/results", ":!README.md")
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("AEDMAE_COMMIT", "unknown")
     return head + ("-dirty" if dirty else "")
 
 

@@ -118,7 +118,7 @@ def test_other_settings_do_not_mix(score: Run, videos: Path) -> None:
     score("--dir", videos, "--precision", "fp32")
     for flag, other, change in (
         ("--preset", "release-avenue", "preset: 'anomaly-map', now 'release-avenue'"),
-        ("--precision", "int8", "precision: 'fp32', now 'int8'"),
+        ("--precision", "bf16", "precision: 'fp32', now 'bf16'"),
     ):
         code, _, err = score("--dir", videos, "--precision", "fp32", flag, other)
         assert code == USAGE

@@ -13,10 +13,12 @@ one bucket.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,7 +54,7 @@ class CudaCapture:
         self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, run: Callable[[], Tensors]) -> Captured:
-        with torch.cuda.device(self._device):
+        with torch.cuda.device(self._device), _stream_kept():
             current = torch.cuda.current_stream()
             self._stream.wait_stream(current)
             with torch.cuda.stream(self._stream):
@@ -60,10 +62,24 @@ class CudaCapture:
                     run()
             graph = torch.cuda.CUDAGraph()
             # thread_local: decoders in other threads may go on allocating meanwhile.
-            with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
-                outputs = run()
+            try:
+                with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
+                    outputs = run()
+            except BaseException:
+                self._end_allocation()
+                raise
             current.wait_stream(self._stream)
         return Captured(graph.replay, outputs)
+
+    def _end_allocation(self) -> None:
+        """What PyTorch 2.11 leaves out where a capture fails: without it nothing that two streams used is freed."""
+        with contextlib.suppress(RuntimeError):  # ended already
+            torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self._pool)
+
+
+def _stream_kept() -> AbstractContextManager[Any]:
+    """The current stream is current again afterwards, though a capture that fails leaves its own one behind."""
+    return torch.cuda.stream(torch.cuda.current_stream())
 
 
 class GraphRunner:

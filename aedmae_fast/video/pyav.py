@@ -48,6 +48,9 @@ _JPEG_RANGE, _NO_RANGE = 2, 0  # AVCOL_RANGE_JPEG, AVCOL_RANGE_UNSPECIFIED
 _MATRICES: dict[int, Matrix] = {1: "bt709", 9: "bt2020", 10: "bt2020"}  # AVCOL_SPC_*; everything else is BT.601
 _SWSCALE = 0x2 | 0x40000 | 0x2000  # SWS_BILINEAR | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT: exact to 1 level
 
+# A title in another encoding than UTF-8 is no reason to refuse a file; from PyAV 19 on it never is one.
+_OF_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
 
 def _native_formats() -> dict[str, int]:
     """Pixel formats handed over as planes -> how many low bits a sample loses to become 8 bit (0: no copy)."""
@@ -374,7 +377,7 @@ def _open_container(path: Path, hwaccel: HWAccel | None = None) -> InputContaine
         raise VideoError(path, Status.UNREADABLE, "is empty (0 bytes)")
     try:
         # "file:", or FFmpeg would take a colon in the name for the end of a protocol's name.
-        return av.open(f"file:{os.fspath(path)}", metadata_errors="replace", hwaccel=hwaccel)
+        return av.open(f"file:{os.fspath(path)}", hwaccel=hwaccel, **_OF_METADATA)
     except av.FFmpegError as error:
         hint = " (an MP4 or MOV without its index: cut off, or never finished)" if head[4:8] == b"ftyp" else ""
         raise VideoError(path, Status.UNREADABLE, f"not a video: {error.strerror}{hint}") from error

@@ -105,8 +105,8 @@ def test_logical_cores_that_share_their_arithmetic_are_tried_alone(
 
 def test_a_scorer_asks_for_it_where_both_are_auto(tiny_model: AedMae, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aedmae_fast.engine.choose.calibrated", lambda *_: (Way(3, 2), "measured"))
-    choices = Scorer(tiny_model).choices
+    choices = Scorer(tiny_model, device="cpu").choices
     assert (choices["threads"].value, choices["batch size"].value) == ("3", "6")
     assert choices["threads"].why.endswith("; measured")
     for wish in ({"threads": 1}, {"batch_size": 5}):
-        assert "measured" not in Scorer(tiny_model, **wish).choices["threads"].why
+        assert "measured" not in Scorer(tiny_model, device="cpu", **wish).choices["threads"].why

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -158,6 +160,64 @@ def test_one_bucket_that_cannot_be_captured_makes_all_eager(capsys: pytest.Captu
         assert torch.equal(runner(*inputs)[0], add_rows(table, *inputs)[0])
 
 
+class InvalidCapture:
+    """``torch.cuda`` as it is when a capture fails: its stream stays current, and its memory pool in use."""
+
+    CUDAGraph = SimpleNamespace
+
+    def __init__(self) -> None:
+        self.current = SimpleNamespace(wait_stream=lambda other: None)
+
+    def Stream(self, device: torch.device) -> SimpleNamespace:
+        return SimpleNamespace(wait_stream=lambda other: None)
+
+    def current_stream(self) -> SimpleNamespace:
+        return self.current
+
+    def current_device(self) -> int:
+        return 1
+
+    def graph_pool_handle(self) -> tuple[int, int]:
+        return (0, 7)
+
+    def device(self, device: torch.device) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def stream(self, stream: SimpleNamespace) -> Iterator[None]:
+        before, self.current = self.current, stream
+        try:
+            yield
+        finally:
+            self.current = before
+
+    @contextlib.contextmanager
+    def graph(self, graph: Any, pool: Any, stream: SimpleNamespace, capture_error_mode: str) -> Iterator[None]:
+        self.current = stream
+        yield
+        raise RuntimeError("operation failed due to a previous error during capture")
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_capture_that_fails_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, ended: bool) -> None:
+    """Or what runs eagerly instead would run on the capture's stream, and its memory never come back."""
+
+    def end(*of: Any) -> None:
+        pools.append(of)
+        if ended:
+            raise RuntimeError("not currently recording to that pool")
+
+    pools: list[Any] = []
+    cuda = InvalidCapture()
+    before = cuda.current
+    monkeypatch.setattr(torch, "cuda", cuda)
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", end, raising=False)
+    with pytest.raises(RuntimeError, match="a previous error during capture"):
+        CudaCapture(torch.device("cuda", 1))(lambda: ())
+    assert cuda.current is before
+    assert pools == [(1, (0, 7))]
+
+
 def test_an_error_of_the_step_itself_is_no_reason_to_fall_back() -> None:
     table, batched = example()
 
@@ -239,4 +299,5 @@ def test_on_gpu_what_cannot_be_captured_runs_eagerly(capsys: pytest.CaptureFixtu
     runner = GraphRunner(lambda x, y: (y * x.sum().item(),), [torch.ones(3, device="cuda")], [torch.zeros(1)], [2, 4])
     assert runner.mode.startswith("eager: ")
     assert "no CUDA graphs" in capsys.readouterr().err
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
     assert runner(torch.ones(3))[0].tolist() == [3.0] * 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import torch
 
 from aedmae_fast import Scorer
 from aedmae_fast.config import CONFIGS, PRESETS, WINDOW
-from aedmae_fast.engine.graph import GraphRunner
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.ring import Window
 from aedmae_fast.engine.runner import Batch, Computed, Runner
@@ -34,7 +34,7 @@ def graphs() -> Callable[..., Scorer]:
     """Makes scorers that run as on a GPU: micro-batches of 4, recorded and replayed by the twin."""
 
     def make(model: AedMae, **how: Any) -> Scorer:
-        scorer = Scorer(model, precision="fp32", **how)
+        scorer = Scorer(model, device="cpu", precision="fp32", **how)
         scorer.runner = Runner(model, scorer.preset, "cpu", "fp32", 1, capture=CaptureTwin)
         scorer.runner.session(1, 1).close()
         assert scorer.runner._graphs[True].mode == "graphs for batches of 4"
@@ -59,7 +59,8 @@ def test_graphs_on_indices_give_the_scores_of_single_frames(
 ) -> None:
     """Clips that share micro-batches, windows at both ends, micro-batches that are not full."""
     how = {"preset": preset, "stride": stride, "workers": 3, "batch_size": 10}
-    check(scores(graphs(tiny_model, **how), clips), scores(Scorer(tiny_model, precision="fp32", **how), clips))
+    single = Scorer(tiny_model, device="cpu", precision="fp32", **how)
+    check(scores(graphs(tiny_model, **how), clips), scores(single, clips))
 
 
 @pytest.mark.parametrize("stride", [1, 4])
@@ -100,9 +101,9 @@ def test_several_loops_and_streams_at_a_time(
 ) -> None:
     """Memory grows and moves under those that are at work, and graphs are captured anew; no score changes."""
     how: dict[str, Any] = {"preset": "paper", "batch_size": 6, "smoothing": False}
-    expected = Scorer(tiny_model, precision="fp32", **how).score_frames(pixels(30))
-    expected_clips = scores(Scorer(tiny_model, precision="fp32", **how), clips)
-    scorer = graphs(tiny_model, **how) if as_graph else Scorer(tiny_model, precision="fp32", **how)
+    fresh = partial(Scorer, tiny_model, device="cpu", precision="fp32", **how)
+    expected, expected_clips = fresh().score_frames(pixels(30)), scores(fresh(), clips)
+    scorer = graphs(tiny_model, **how) if as_graph else fresh()
     many = scorer.score_many(clips)
     found = [next(many), next(many)]  # batches are in flight now
     streams = [scorer.stream() for _ in range(3)]

@@ -89,7 +89,7 @@ def score_by_hand(model: AedMae, frames: np.ndarray, preset: str) -> dict[str, n
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 @pytest.mark.parametrize("count", [1, 2, 6, 25])
 def test_scores_are_those_of_the_formula(tiny_model: AedMae, preset: str, count: int) -> None:
-    found = Scorer(tiny_model, preset=preset, precision="fp32").score_frames(pixels(count))
+    found = Scorer(tiny_model, preset=preset, device="cpu", precision="fp32").score_frames(pixels(count))
     assert found.status is Status.OK
     assert found.frames == count
     for column, expected in score_by_hand(tiny_model, pixels(count), preset).items():

@@ -88,6 +88,14 @@ def test_every_frame_in_order(tmp_path: Path, name: str, settings: dict[str, Any
         assert info.fps == 25
 
 
+def test_metadata_that_is_no_utf8_is_no_reason_to_refuse_a_file(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", frames=5)
+    content = path.read_bytes()
+    assert b"Lavf" in content  # FFmpeg's own tag
+    path.write_bytes(content.replace(b"Lavf", b"Lav\xe9"))
+    assert indices(path) == list(range(5))
+
+
 @pytest.mark.parametrize("name", ["uneven.mp4", "uneven.mkv", "uneven.ts"])
 def test_times_follow_a_variable_rate(tmp_path: Path, name: str) -> None:
     video = PyavVideo(write_clip(tmp_path / name, frames=12, vfr=True))
