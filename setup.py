@@ -34,7 +34,7 @@ ISA_FLAGS = {  # by the end of a source's name; all other sources are compiled f
     "_avx2": ["-mavx2", "-mfma"],
     "_avx512": AVX512,
     "_avx512_vnni": [*AVX512, "-mavx512vnni"],
-    "_avx512_bf16": [*AVX512, "-mavx512vnni", "-mavx512bf16"],
+    "_avx512_bf16": [*AVX512, "-mavx512vnni", "-mavx512vbmi", "-mavx512bf16"],
 }
 
 

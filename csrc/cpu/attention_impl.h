@@ -1,8 +1,12 @@
 // attention, compiled once per instruction set: the scores of kRows queries at a time, in the first-level cache.
 //
-// A block's scores for all keys are there at once, so that the softmax takes its maximum first and is never rescaled.
+// A block's scores for all keys are there at once, so that the softmax takes its maximum first and is never rescaled. In
+// bfloat16 most heads need no maximum, and their scores never leave the registers: attention_bf16.h.
 #pragma once
 
+#include <cmath>
+
+#include "attention_bf16.h"
 #include "gemm.h"
 
 namespace aedmae {
@@ -77,6 +81,25 @@ void attention(const Attention& a, Scratch& scratch) {
     pack_rows(values, at(a.v, a.v_stride), a.v_stride[2], a.n);
     T* out = static_cast<T*>(a.out) + (b * a.n * a.heads + h) * a.d;
 
+    const auto store_means = [&](int64_t row, int64_t rows) {  // of the values, by the weights of so many queries
+      multiply(weights, weights_stride, rows, values, [&](int64_t i, int64_t column, Float value) {
+        store(out + (row + i) * a.heads * a.d + column, value * scaled[i], a.d - column);
+      });
+    };
+#if defined(__AVX512BF16__)
+    if constexpr (std::is_same_v<Operand, Bf16>) {
+      const float largest = std::sqrt(longest_row(q, a.q_stride[2], a.n, a.d) * longest_column(keys));
+      if (a.n >= kRows && largest * factor <= kLargestExponent) {
+        for (int64_t row = 0; row < a.n; row += kRows) {
+          row = least(row, a.n - kRows);  // the last block begins earlier: some rows come out once more, as they were
+          const auto queries = operands(q + row * a.q_stride[2], a.q_stride[2], kRows, a.d, room);
+          weigh_rows(queries, keys, factor, weights, weights_stride, scaled);
+          store_means(row, kRows);
+        }
+        continue;
+      }
+    }
+#endif
     for (int64_t row = 0; row < a.n; row += kRows) {
       const int64_t rows = least(a.n - row, kRows);
       const auto queries = operands(q + row * a.q_stride[2], a.q_stride[2], rows, a.d, room);
@@ -89,9 +112,7 @@ void attention(const Attention& a, Scratch& scratch) {
       }
       for (int64_t i = 0; i < rows; ++i)
         scaled[i] = 1 / softmax_weights(scores + i * padded, a.n, max(most[i]), factor, weights + i * weights_stride);
-      multiply(weights, weights_stride, rows, values, [&](int64_t i, int64_t column, Float value) {
-        store(out + (row + i) * a.heads * a.d + column, value * scaled[i], a.d - column);
-      });
+      store_means(row, rows);
     }
   }
 }

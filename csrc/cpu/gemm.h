@@ -226,11 +226,11 @@ inline Float multiply_add(const Bf16* a, Float b, Float c) {
 }
 #endif
 
-// c [rows, vecs * kWidth] = a [rows, K] times one panel; sums that are integers as the bits that they have.
+// a [rows, K] times one panel, in registers.
 template <int rows, int vecs, class Operand>
-void tile(const Operand* __restrict a, int64_t a_stride, const float* __restrict b, int64_t b_stride, int64_t steps,
-          float* __restrict c, int64_t c_stride) {
-  Sum<Operand> sums[rows][vecs] = {};
+inline __attribute__((always_inline)) void products(const Operand* __restrict a, int64_t a_stride,
+                                                    const float* __restrict b, int64_t b_stride, int64_t steps,
+                                                    Sum<Operand> (&sums)[rows][vecs]) {
   for (int64_t s = 0; s < steps; ++s, a += kPerStep<Operand>, b += b_stride) {
     Float columns[vecs];
 #pragma GCC unroll 8
@@ -240,6 +240,14 @@ void tile(const Operand* __restrict a, int64_t a_stride, const float* __restrict
 #pragma GCC unroll 8
       for (int j = 0; j < vecs; ++j) sums[i][j] = multiply_add(a + i * a_stride, columns[j], sums[i][j]);
   }
+}
+
+// c [rows, vecs * kWidth] = a [rows, K] times one panel; sums that are integers as the bits that they have.
+template <int rows, int vecs, class Operand>
+void tile(const Operand* __restrict a, int64_t a_stride, const float* __restrict b, int64_t b_stride, int64_t steps,
+          float* __restrict c, int64_t c_stride) {
+  Sum<Operand> sums[rows][vecs] = {};
+  products<rows, vecs>(a, a_stride, b, b_stride, steps, sums);
 #pragma GCC unroll 8
   for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 8

@@ -26,7 +26,7 @@ const std::vector<Kernels>& available() {
     if (has_vnni)
       found.push_back({"avx512_vnni", avx512::frame_prep_rows, avx512::smooth_max_kernels, avx512::motion_kernels,
                        avx512::network_f32, avx512::network_bf16, avx512_vnni::int8_f32, avx512_vnni::int8_bf16});
-    if (has_vnni && __builtin_cpu_supports("avx512bf16"))
+    if (has_vnni && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bf16"))
       found.push_back({"avx512_bf16", avx512::frame_prep_rows, avx512::smooth_max_kernels, avx512::motion_kernels,
                        avx512::network_f32, avx512_bf16::network_bf16, avx512_vnni::int8_f32,
                        avx512_bf16::int8_bf16});
