@@ -14,11 +14,12 @@ from typing import Any, get_args
 import torch
 
 from aedmae_fast import env
-from aedmae_fast.config import PRESETS
+from aedmae_fast.config import PRESETS, ModelConfig
 from aedmae_fast.engine import choose
 from aedmae_fast.engine.choose import Choice
 from aedmae_fast.engine.fleet import Fleet
-from aedmae_fast.engine.job import Entry, Item, Job, JobError, name_items
+from aedmae_fast.engine.job import Item, Job, JobError, name_items
+from aedmae_fast.engine.journal import Entry
 from aedmae_fast.engine.precision import PRECISIONS
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import Scorer
@@ -115,12 +116,19 @@ def _score(options: argparse.Namespace, console: Console) -> int:
 
 def _scorer(options: argparse.Namespace, model: AedMae) -> Scorer | Fleet:
     """Here, or in a process for each of several devices."""
-    settings = {name: getattr(options, name) for name in ("preset", "precision", "batch_size", "threads", "workers")}
-    settings |= {"decoder": options.decoder, "stride": options.stride, "smoothing": options.smooth == "preset"}
     devices = choose.devices_of(options.device)
     if len(devices) > 1:
-        return Fleet(options.checkpoint, model.config, devices, **settings)
-    return Scorer(model, device=devices[0], **settings)
+        return _fleet(options, model.config, devices)
+    return Scorer(model, device=devices[0], **_how(options))
+
+
+def _fleet(options: argparse.Namespace, config: ModelConfig, devices: Sequence[str]) -> Fleet:
+    return Fleet(options.checkpoint, config, devices, **_how(options))
+
+
+def _how(options: argparse.Namespace) -> dict[str, Any]:
+    names = ("preset", "precision", "batch_size", "threads", "workers", "decoder", "stride")
+    return {**{name: getattr(options, name) for name in names}, "smoothing": options.smooth == "preset"}
 
 
 def _run(options: argparse.Namespace, console: Console, scorer: Scorer | Fleet, job: Job, items: list[Item]) -> int:
@@ -140,15 +148,22 @@ def _run(options: argparse.Namespace, console: Console, scorer: Scorer | Fleet, 
                 console.error(f"{printable(name)}: cannot write the plot: {error.strerror}")
         console.finished(name, entry)
 
+    runs = [(scorer, todo)]
+    if isinstance(scorer, Scorer) and (suspects := [item for item in todo if job.is_suspect(item)]):
+        why = "failed before, or were in hand when a run was killed"
+        console.say(f"  {len(suspects)} {why}: they come last, in a process of their own")
+        apart = _fleet(options, scorer.config, choose.devices_of(options.device))
+        runs = [(scorer, [item for item in todo if not job.is_suspect(item)]), (apart, suspects)]
     console.start(len(todo))
     started = time.perf_counter()
-    job.run(
-        scorer,
-        todo,
-        on_opened=lambda _, info: console.opened(info.expected_frames),
-        on_scored=console.scored,
-        on_finished=on_finished,
-    )
+    for by, items_of_run in runs:
+        job.run(
+            by,
+            items_of_run,
+            on_opened=lambda _, info: console.opened(info.expected_frames),
+            on_scored=console.scored,
+            on_finished=on_finished,
+        )
     seconds = time.perf_counter() - started
     console.close()
     entries = {item.name: report.get(item.name) or job.entry(item) for item in items}

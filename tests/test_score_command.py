@@ -395,7 +395,7 @@ def test_stopped_in_the_middle(checkpoint: Path, tmp_path: Path, how: signal.Sig
     with subprocess.Popen(first, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as process:  # held open by all
         deadline = time.monotonic() + 120
         journal = out / JOURNAL  # a file's line in it comes after its CSV
-        while not (journal.exists() and journal.read_text().count("\n") == 3) and time.monotonic() < deadline:
+        while not (journal.exists() and journal.read_text().count('"status"') == 3) and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(how)
         _, err = process.communicate(timeout=60)
@@ -411,6 +411,58 @@ def test_stopped_in_the_middle(checkpoint: Path, tmp_path: Path, how: signal.Sig
     for name in (f"{i}.mp4.{kind}" for i in range(4) for kind in ("csv", "npy")):
         assert (out / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
     assert sorted(p.name for p in out.iterdir() if p.is_dir()) == []
+
+
+DEADLY = """
+import os, signal, sys
+
+from aedmae_fast.engine import scorer
+from aedmae_fast.score import main
+
+open_video = scorer.open_video
+
+
+def deadly(path, *rest):
+    if path.name == "deadly.mp4":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return open_video(path, *rest)
+
+
+scorer.open_video = deadly  # in processes that are started, too: they import this file
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_file_that_kills_does_so_once(checkpoint: Path, tmp_path: Path) -> None:
+    """As a decoder's crash would. The next run takes it apart from the others, and so does every later one."""
+    folder, out, script = tmp_path / "videos", tmp_path / "out", tmp_path / "deadly.py"
+    folder.mkdir()
+    script.write_text(DEADLY)
+    for name in ("a", "deadly", "z"):
+        write_clip(folder / f"{name}.mp4", frames=8)
+    usual = command(checkpoint, folder, out)
+    runs = [
+        subprocess.run([sys.executable, script, *usual[3:]], capture_output=True, text=True, check=False)
+        for _ in range(3)
+    ]
+    assert [run.returncode for run in runs] == [-signal.SIGKILL, SOME_NOT_OK, SOME_NOT_OK]
+    apart = "failed before, or were in hand when a run was killed: they come last, in a process of their own"
+    assert [apart in run.stderr for run in runs] == [False, True, True]
+    assert "2 of 3 are finished" in runs[2].stderr
+    for run in runs[1:]:
+        assert "deadly.mp4: failed: the process on cpu was killed by signal 9" in run.stderr
+        assert "Traceback" not in run.stderr
+    assert sorted(p.name for p in out.glob("*.csv")) == ["a.mp4.csv", "z.mp4.csv"]
+    mended = subprocess.run(usual, capture_output=True, text=True, check=False)
+    assert mended.returncode == OK
+    assert "1 failed before" in mended.stderr
+    undisturbed = [*command(checkpoint, folder, tmp_path / "undisturbed")]
+    subprocess.run(undisturbed, capture_output=True, check=True)
+    for name in ("a", "deadly", "z"):
+        csv = f"{name}.mp4.csv"
+        assert (out / csv).read_bytes() == (tmp_path / "undisturbed" / csv).read_bytes()
 
 
 @pytest.mark.parametrize(("what", "limit"), [("scores", 12_000), ("maps", 60_000)])  # bytes a file

@@ -26,7 +26,7 @@ from aedmae_fast.config import ModelConfig
 from aedmae_fast.engine import choose
 from aedmae_fast.engine.choose import Choice, ChoiceError
 from aedmae_fast.engine.results import ClipScores
-from aedmae_fast.engine.scorer import OnMap, OnOpened, OnScored, Scorer
+from aedmae_fast.engine.scorer import OnMap, OnOpened, OnScored, OnTaken, Scorer
 
 __all__ = ["Fleet"]
 
@@ -78,6 +78,7 @@ class Fleet:
         on_opened: OnOpened | None = None,
         on_scored: OnScored | None = None,
         on_map: OnMap | None = None,
+        on_taken: OnTaken | None = None,
     ) -> Iterator[tuple[int, ClipScores]]:
         """As :meth:`Scorer.score_unordered`; a file that has no process left to score it is ``failed``.
 
@@ -115,7 +116,10 @@ class Fleet:
                             crew[worker.pipe] = worker
                         continue
                     if kind == "next":
-                        worker.give(worker.source.popleft() if worker.source else None, paths)
+                        taken = worker.source.popleft() if worker.source else None
+                        if on_taken and taken is not None:
+                            on_taken(taken)
+                        worker.give(taken, paths)
                     elif kind == "opened" and on_opened:
                         on_opened(*content)
                     elif kind == "scored" and on_scored:

@@ -1,7 +1,7 @@
 """A directory as a job: which files, what is done already, one CSV a file, its maps beside it where they are wanted, a
 manifest that survives any crash.
 
-Each finished file is one line in a journal (appended and synced), so that a kill loses at most the files in hand; the
+Each finished file is one line in a journal (engine/journal.py), so that a kill loses at most the files in hand; the
 manifest is written from it at the end of a run. Every file appears whole or not at all.
 """
 
@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from aedmae_fast.engine.events import Event
 from aedmae_fast.engine.fleet import Fleet
+from aedmae_fast.engine.journal import Entry, Journal, read_journal
 from aedmae_fast.engine.map_file import MapFolder
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import OnOpened, OnScored, Scorer
@@ -32,7 +33,6 @@ JOURNAL = ".journal.jsonl"
 LOCK = ".lock"
 UNFINISHED = ".maps"  # folder for maps of what is being scored
 
-Entry = dict[str, Any]  # one file's record in the manifest
 OnFinished = Callable[[str, Entry, "ClipScores | None"], None]
 
 
@@ -84,6 +84,7 @@ class Job:
         self._maps = MapFolder(out / UNFINISHED) if maps else None
         self._entries: dict[str, Entry] = {}
         self._mapped: set[str] = set()  # maps that earlier runs wrote
+        self._suspects: set[str] = set()
         self._files = contextlib.ExitStack()
 
     def __enter__(self) -> Job:
@@ -96,14 +97,15 @@ class Job:
                 raise JobError(
                     f"{self.out}: another run is writing here; wait for it or choose another --out"
                 ) from error
-            known = self._read()
+            known, in_hand = self._read()
+            self._suspects = in_hand | {name for name, entry in known.items() if entry["status"] == Status.FAILED}
             self._mapped = {entry["maps"] for entry in known.values() if entry.get("maps")}
             self._entries = {} if self._overwrite else known
             self._write_manifest()
             shutil.rmtree(self.out / UNFINISHED, ignore_errors=True)  # of a run that was killed
             if self._maps is not None:
                 self._files.enter_context(self._maps)
-            self._journal: IO[str] = self._files.enter_context(open(self.out / JOURNAL, "w"))
+            self._journal = self._files.enter_context(Journal(self.out / JOURNAL, in_hand))
         except OSError as error:
             self._files.close()
             raise JobError(f"{self.out}: cannot write here ({error.strerror}); choose another --out") from error
@@ -125,6 +127,10 @@ class Job:
         needed = [entry["output"], *([entry.get("maps")] if self._maps else [])]
         return all(name and (self.out / name).is_file() for name in needed)
 
+    def is_suspect(self, item: Item) -> bool:
+        """Whether an earlier run failed on the item, or was killed with it in hand: better in a process of its own."""
+        return item.name in self._suspects
+
     def entry(self, item: Item) -> Entry:
         return self._entries[item.name]
 
@@ -143,7 +149,14 @@ class Job:
         """
         sources = [_fingerprint(item.path) for item in items]  # before reading: a file that changes is not finished
         on_map = self._maps.add if self._maps else None
-        for index, scores in scorer.score_unordered([item.path for item in items], on_opened, on_scored, on_map):
+        results = scorer.score_unordered(
+            [item.path for item in items],
+            on_opened,
+            on_scored,
+            on_map,
+            on_taken=lambda index: self._journal.taken(items[index].name),
+        )
+        for index, scores in results:
             entry, written = self._save(items[index], scores, sources[index], index)
             self._entries[items[index].name] = entry
             if on_finished:
@@ -160,7 +173,7 @@ class Job:
             OSError: the disk is full; the journal stays, and the next run reads it.
         """
         self._write_manifest(environment, left_out)
-        (self.out / JOURNAL).unlink(missing_ok=True)
+        self._journal.drop()
 
     def _save(self, item: Item, scores: ClipScores, source: Entry | None, clip: int) -> tuple[Entry, bool]:
         """``clip`` is the item's number in the run."""
@@ -176,8 +189,7 @@ class Job:
                     write_csv(file, scores)
                 self._place_maps(item, maps)
                 entry |= {"output": f"{item.name}.csv", "maps": item.maps if maps else None}
-            print(json.dumps({"name": item.name, **entry}), file=self._journal, flush=True)
-            os.fsync(self._journal.fileno())
+            self._journal.finished(item.name, entry)
         except OSError as error:
             reason = f"cannot write the {what}: {error.strerror}"
             entry |= {"status": Status.FAILED.value, "reason": reason, "output": None, "maps": None}
@@ -194,7 +206,8 @@ class Job:
         elif item.maps in self._mapped:
             (self.out / item.maps).unlink(missing_ok=True)
 
-    def _read(self) -> dict[str, Entry]:
+    def _read(self) -> tuple[dict[str, Entry], set[str]]:
+        """What earlier runs have finished, and what the last one had in hand if it was killed."""
         manifest: dict[str, Any] = {}
         path = self.out / MANIFEST
         if path.is_file():
@@ -203,7 +216,7 @@ class Job:
                 found, entries = manifest["settings"], dict(manifest["files"])
             except (ValueError, KeyError, TypeError) as error:
                 if self._overwrite:
-                    return {}
+                    return {}, set()
                 raise JobError(f"{path}: not a manifest of ours ({error}); choose another --out") from error
             differing = {k for k in found.keys() | self.settings.keys() if found.get(k) != self.settings.get(k)}
             if differing and not self._overwrite:
@@ -211,9 +224,9 @@ class Job:
                 raise JobError(
                     f"{self.out}: holds scores of other settings ({changes}); choose another --out, or --overwrite"
                 )
-            entries.update(_read_journal(self.out / JOURNAL))
-            return entries
-        return {}
+            finished, in_hand = read_journal(self.out / JOURNAL)
+            return entries | finished, in_hand
+        return {}, set()
 
     def _write_manifest(
         self, environment: dict[str, Any] | None = None, left_out: dict[str, str] | None = None
@@ -235,18 +248,6 @@ def atomic(path: Path) -> Iterator[IO[str]]:
         yield file
         file.flush()
         os.fsync(file.fileno())
-
-
-def _read_journal(path: Path) -> Iterator[tuple[str, Entry]]:
-    """Entries of a run that was cut short; its last line may be torn."""
-    if not path.is_file():
-        return
-    for line in path.read_text().splitlines():
-        try:
-            entry = json.loads(line)
-            yield entry.pop("name"), entry
-        except (ValueError, KeyError):
-            continue
 
 
 def _fingerprint(path: Path) -> Entry | None:

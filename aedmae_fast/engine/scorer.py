@@ -28,6 +28,7 @@ from aedmae_fast.ops import native
 from aedmae_fast.video import Decoder, VideoInfo, open_video
 
 Windows = list[tuple[int, Window]]  # with each window, the index of its clip
+OnTaken = Callable[[int], None]
 OnOpened = Callable[[int, VideoInfo], None]
 OnScored = Callable[[int], None]
 OnMap = Callable[[int, FrameMap], None]
@@ -128,6 +129,7 @@ class Scorer:
         on_opened: OnOpened | None = None,
         on_scored: OnScored | None = None,
         on_map: OnMap | None = None,
+        on_taken: OnTaken | None = None,
     ) -> Iterator[tuple[int, ClipScores]]:
         """Score many; yields (index into ``paths``, scores) as soon as a clip is complete.
 
@@ -136,12 +138,15 @@ class Scorer:
             on_scored: called with the number of frames after each batch.
             on_map: called with a clip's index and each of its maps, as :meth:`maps` yields them: in order, the last
                 before its scores are yielded.
+            on_taken: called with a clip's index before its file is touched, in a decoder's thread, one at a time.
         """
         listed: dict[int, Path] = {}
 
         def sources() -> Iterator[Source]:
             for index, path in enumerate(paths):
                 listed[index] = Path(path)
+                if on_taken:
+                    on_taken(index)
                 yield self._source(listed[index])
 
         for index, found in self._run(sources(), on_opened, on_scored, maps=on_map is not None):
