@@ -182,11 +182,16 @@ def choose_way(config: ModelConfig, precision: str) -> dict[str, Choice]:
 
 
 def choose_workers(wish: int | str, device: str) -> Choice:
-    """Decoder threads. A decoder feeds many times what a CPU computes; a GPU takes all that the cores can decode."""
+    """Decoder threads.
+
+    On a CPU one for two that compute: no core is idle as long as decoding a frame takes no longer than computing it,
+    and decoders wait when they are ahead (benchmarks/workers.py: up to two for each that computes are as fast; each is
+    a file more in hand). A GPU takes all that the cores can decode.
+    """
     if wish != "auto":
         return Choice(str(_positive("workers", wish)), "asked for")
     cores, limit = usable_cores()
-    return Choice(str(max(1, cores // 8) if device == "cpu" else cores), f"{limit}, compute on {device}")
+    return Choice(str(max(1, cores // 2) if device == "cpu" else cores), f"{limit}, compute on {device}")
 
 
 def _positive(name: str, wish: int | str) -> int:

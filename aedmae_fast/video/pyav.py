@@ -31,7 +31,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from aedmae_fast.video import Chunk, Matrix, Outcome, Status, VideoError, VideoInfo
+from aedmae_fast.video import MAX_SIDE, Chunk, Matrix, Outcome, Status, VideoError, VideoInfo
 from aedmae_fast.video.survey import Survey
 from aedmae_fast.video.verdict import Clock, Met, Promise, judge
 
@@ -214,6 +214,9 @@ class PyavVideo:
                 self._met.reject(str(error.strerror))
                 continue
             for frame in frames:
+                if max(frame.width, frame.height) > MAX_SIDE:
+                    self._met.reject(f"a picture of {frame.width}x{frame.height}, expected at most {MAX_SIDE} a side")
+                    continue
                 self._met.frame(damaged=frame.is_corrupt)  # AV_FRAME_FLAG_CORRUPT or decode_error_flags
                 yield frame
 
@@ -278,6 +281,10 @@ def _packets(container: InputContainer, stream: VideoStream, promise: Promise, m
                 yield packet
     except av.FFmpegError as error:
         met.read_error = str(error.strerror)
+    except IndexError:
+        # PyAV, at the end of a file in which a stream began on the way (MPEG-TS, MPEG-PS): it wants to give out an
+        # empty packet for that stream, too, and does not know it. All others were given out.
+        return
 
 
 def _note_end(met: Met, packet: Packet[Any], is_video: bool) -> None:

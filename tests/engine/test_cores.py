@@ -66,6 +66,6 @@ def test_without_control_groups_the_affinity_counts() -> None:
 def test_threads_and_workers_follow_it(machine: Path) -> None:
     write(machine, V2, {"cpu.max": "1600000 100000"})
     threads, workers = choose_threads("auto", "cpu"), choose_workers("auto", "cpu")
-    assert (threads.value, workers.value) == ("16", "2")
+    assert (threads.value, workers.value) == ("16", "8")
     assert threads.why == "a quota of 16 of 64 cores; each thread computes its own frames"
     assert choose_threads(5, "cpu").value == "5"  # a wish is met

@@ -11,10 +11,10 @@ import av
 import numpy as np
 import pytest
 
-from aedmae_fast.video import Outcome, Status, VideoError, open_video
+from aedmae_fast.video import MAX_SIDE, Outcome, Status, VideoError, open_video
 from aedmae_fast.video.pyav import PyavVideo
 from aedmae_fast.video.verdict import Met, Promise, judge
-from tests.clips import cut, damage_packets, read_index, write_clip
+from tests.clips import cut, damage_packets, make_frame, picture, read_index, write_clip
 from tests.video.nobody import needs_root, run_as_nobody
 
 NOISY = {"size": (320, 240), "frames": 60, "options": {"crf": "18"}}  # frames, not headers, fill the file
@@ -233,6 +233,44 @@ def test_a_pixel_format_that_cannot_be_converted(tmp_path: Path) -> None:
 
 
 @needs_root
+@pytest.mark.parametrize("size", [(16, MAX_SIDE + 16), (MAX_SIDE + 16, 16)])
+def test_pictures_that_are_too_large_to_be_handed_on(tmp_path: Path, size: tuple[int, int]) -> None:
+    """As a damaged header makes them up."""
+    path = write_clip(tmp_path / "large.mkv", frames=2, size=size, codec="ffv1")
+    video = PyavVideo(path)
+    assert list(video) == []
+    assert video.outcome.status is Status.UNREADABLE
+    reason = (
+        f"no frame could be decoded; 2 of 2 packets could not be decoded: a picture of {size[0]}x{size[1]}, expected"
+    )
+    assert video.outcome.reason.startswith(reason)
+
+
+def test_streams_that_begin_on_the_way(tmp_path: Path) -> None:
+    """A transport stream's tables may tell of new streams where nobody who opens the file looks.
+
+    That is from 90 seconds on, but for its last quarter of a megabyte.
+    """
+    first, later = write_clip(tmp_path / "first.ts", frames=100, fps=1).read_bytes(), tmp_path / "later.ts"
+    with av.open(str(later), "w") as container:
+        video, *sounds = (container.add_stream(*what) for what in [("libx264", 25), *4 * [("mp2", 48000)]])
+        video.width, video.height, video.pix_fmt = 128, 96, "yuv420p"
+        for index in range(20):
+            container.mux(video.encode(make_frame(picture(100 + index), "yuv420p")))
+            for sound in sounds:
+                silence = av.AudioFrame.from_ndarray(np.zeros((1, 2 * 1920), np.int16), "s16", "stereo")
+                silence.sample_rate = 48000
+                container.mux(sound.encode(silence))
+        for stream in (video, *sounds):
+            container.mux(stream.encode())
+    whole = tmp_path / "whole.ts"
+    again = 1 + 300_000 // len(first)
+    whole.write_bytes(first + later.read_bytes() + again * first)
+    shown, outcome = read(whole)
+    assert shown == [*range(120), *again * [*range(100)]]
+    assert outcome.status is Status.OK
+
+
 def test_no_permission(tmp_path: Path) -> None:
     write_clip(tmp_path / "secret.mp4", frames=1).chmod(0o600)
     imports = "from aedmae_fast.video import VideoError, images, open_video, pyav"
