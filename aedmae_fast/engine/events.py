@@ -45,10 +45,10 @@ def find_events(score: Series, raw: Series) -> list[Event]:
             break
         middle = (value + quiet) / 2
         least = max(least, middle)  # of the first one: the highest
-        below = np.flatnonzero(left < middle)
-        before, after = below[below < peak], below[below > peak]
-        start = int(before[-1]) + 1 if len(before) else 0
-        end = int(after[0]) - 1 if len(after) else len(score) - 1
+        below = left < middle
+        before, after = below[:peak][::-1], below[peak:]  # each from the peak outwards
+        start = peak - int(before.argmax()) if before.any() else 0
+        end = peak + int(after.argmax()) - 1 if after.any() else len(score) - 1
         events.append(Event(start, end, value, start + int(raw[start : end + 1].argmax())))
         left[start : end + 1] = -np.inf
     return events

@@ -65,7 +65,11 @@ class RawScore:
         reach = self._preset.map_filter[0] // 2
         while self._class_probs[0][0] < window.frame - reach:
             self._class_probs.popleft()
-        near = [prob for frame, prob in self._class_probs if frame <= window.frame + reach]
+        near = []
+        for frame, prob in self._class_probs:  # those of a whole batch may be there, far beyond the filter's reach
+            if frame > window.frame + reach:
+                break
+            near.append(prob)
         return self._preset.class_weight * sum(near) / len(near)
 
 

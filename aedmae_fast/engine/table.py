@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import IO
+from itertools import chain
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from aedmae_fast.engine.results import ClipScores
 
 COLUMNS = ("frame", "time_s", "score", "raw", "teacher_error", "discrepancy", "class_prob", "x", "y")
+
+
+ROWS = 4096  # formatted at a time: a day of video has two million
 
 
 def write_csv(file: IO[str], scores: ClipScores) -> None:
@@ -17,9 +24,19 @@ def write_csv(file: IO[str], scores: ClipScores) -> None:
     """
     flagged = bool(scores.interpolated.any())
     print(*COLUMNS, *(["interpolated"] if flagged else []), sep=",", file=file)
-    columns = (scores.time_s, scores.score, scores.raw, scores.teacher_error, scores.discrepancy, scores.class_prob)
-    places = (scores.x, scores.y)
-    for frame, (time, *values) in enumerate(zip(*(c.tolist() for c in (*columns, *places)), strict=True)):
-        cells = [f"{time:.6f}", *("" if v != v else f"{v:.9g}" for v in values[:-2])]
-        cells += ["" if v != v else f"{v:.0f}" for v in values[-2:]]
-        print(frame, *cells, *([int(scores.interpolated[frame])] if flagged else []), sep=",", file=file)
+    values = (scores.score, scores.raw, scores.teacher_error, scores.discrepancy, scores.class_prob)
+    columns: list[tuple[NDArray[Any], str]] = [(np.arange(scores.frames), "%d"), (scores.time_s, "%.6f")]
+    columns += [(column, "%.9g") for column in values] + [(column, "%.0f") for column in (scores.x, scores.y)]
+    if flagged:
+        columns.append((scores.interpolated, "%d"))
+    for start in range(0, scores.frames, ROWS):
+        cells, formats = zip(*(_cells(column[start : start + ROWS], how) for column, how in columns), strict=True)
+        rows = list(zip(*cells, strict=True))
+        file.write((",".join(formats) + "\n") * len(rows) % tuple(chain.from_iterable(rows)))
+
+
+def _cells(column: NDArray[Any], how: str) -> tuple[list[Any], str]:
+    """A column's values and their format; where some are NaN, which are left empty, the cells and ``%s``."""
+    if np.isnan(column).any():
+        return ["" if value != value else how % value for value in column.tolist()], "%s"
+    return column.tolist(), how
