@@ -72,6 +72,7 @@ decoder() {
 fps() {
   python3 benchmarks/fps.py --device cuda --precision bf16 --clips 8 --frames 250 --rounds 10 --without compile \
     --decoder "$(decoder)" --json "$results/fps.json"
+  python3 benchmarks/loop.py --json "$results/loop.json"
 }
 
 compiled() {  # torch.compile tunes itself for minutes: apart, so that the rest is there whatever becomes of it
