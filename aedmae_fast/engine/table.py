@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from aedmae_fast.engine.results import ClipScores
 
 COLUMNS = ("frame", "time_s", "score", "raw", "teacher_error", "discrepancy", "class_prob", "x", "y")
-
-
 ROWS = 4096  # formatted at a time: a day of video has two million
 
 
