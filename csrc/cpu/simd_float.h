@@ -167,8 +167,9 @@ inline Float polynomial(const float (&c)[n], Float x) {
   return p;
 }
 
-// 2^x for x <= 0; below -126 something from 0 to 2^-126, of -inf too; NaN stays NaN. By minimax polynomials on
-// [-0.5, 0.5] of relative error 7e-8, or, where the result will be rounded to bfloat16 anyway, 7e-5.
+// 2^x for x <= 0; below -126 something from 0 to 2^-126, of -inf too; NaN stays NaN; above 0 something, for lanes that
+// nobody looks at. By minimax polynomials on [-0.5, 0.5] of relative error 7e-8, or, where the result will be rounded to
+// bfloat16 anyway, 7e-5.
 template <class Rounded>
 inline Float exp2(Float x) {
 #if defined(__AVX512F__)
@@ -185,7 +186,7 @@ inline Float exp2(Float x) {
 #if defined(__AVX512F__)
   return _mm512_scalef_ps(p, x - f);
 #else
-  return (Float)((Int)p + ((Int)shifted << 23));
+  return (Float)((Uint)p + ((Uint)shifted << 23));
 #endif
 }
 
