@@ -1,12 +1,13 @@
-"""UCSD Ped2: three seeds of one fixed schedule, the last epoch of each, nothing chosen by a test label.
+"""UCSD Ped2: three seeds of one fixed schedule, the last epoch of each.
 
-    python benchmarks/ped2.py --data PED2 --out RUNS                          # two cores: an hour a seed
+    python benchmarks/ped2.py --data PED2 --out RUNS                          # two cores: 50 minutes a seed
     python benchmarks/ped2.py --data PED2 --out RUNS --at-once 3 --train "--height 80 --width 160 --patch 4 \
         --teacher-epochs 100 --student-epochs 40 --batch-size 100"            # a GPU: the paper's
 
 Trains what is not trained yet, evaluates every seed with every preset in fp32, in bf16 and in the 8 bits of the device
 (int8 on a CPU, fp8 on a GPU that has it), prints the table and writes it as JSON. The network and the preset
-`anomaly-map` were chosen on held-out training clips (make_holdout.py); flags after --train come last and win.
+`anomaly-map` were chosen on held-out training clips (make_holdout.py), and what was seen of the test clips by then is told
+in aedmae_fast/weights/README.md; flags after --train come last and win.
 """
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ def choose_workers(wish: int | str, device: str) -> Choice:
 
     On a CPU one for two that compute: no core is idle as long as decoding a frame takes no longer than computing it,
     and decoders wait when they are ahead (benchmarks/workers.py: up to two for each that computes are as fast; each is
-    a file more in hand). A GPU takes all that the cores can decode.
+    a file more in hand; measured on two cores only). A GPU takes all that the cores can decode.
     """
     if wish != "auto":
         return Choice(str(_positive("workers", wish)), "asked for")

@@ -15,7 +15,6 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 __all__ = [
-    "MAX_SIDE",
     "Chunk",
     "Decoder",
     "Matrix",
@@ -28,7 +27,6 @@ __all__ = [
     "read_still",
 ]
 
-MAX_SIDE = 16384  # pixels a side of a frame that is handed on: what frame_prep takes; what is larger is damage
 Matrix = Literal["bt601", "bt709", "bt2020"]
 Decoder = Literal["auto", "pyav", "images", "dali", "nvdec"]
 

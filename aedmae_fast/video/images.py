@@ -15,7 +15,8 @@ import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from aedmae_fast.video import MAX_SIDE, Chunk, Outcome, Status, VideoError, VideoInfo
+from aedmae_fast.ops.frame_prep import MAX_SIZE
+from aedmae_fast.video import Chunk, Outcome, Status, VideoError, VideoInfo
 
 __all__ = ["FRAMES_FPS", "IMAGE_SUFFIXES", "ImageFolder", "frame_paths", "is_frame_folder", "natural_key"]
 
@@ -151,8 +152,8 @@ def _size(path: Path) -> tuple[int, int] | None:
 def _read(path: Path) -> Tensor:
     """One image as uint8: grey [1, H, W], everything else BGR [1, H, W, 3]."""
     with Image.open(path) as image:
-        if max(image.size) > MAX_SIDE:
-            raise ValueError(f"{image.width}x{image.height} pixels, expected at most {MAX_SIDE} a side")
+        if max(image.size) > MAX_SIZE:
+            raise ValueError(f"{image.width}x{image.height} pixels, expected at most {MAX_SIZE} a side")
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode == "F":
             raise ValueError("floating-point pixels, expected 8 or 16 bit")

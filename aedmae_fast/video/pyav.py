@@ -31,7 +31,8 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from aedmae_fast.video import MAX_SIDE, Chunk, Matrix, Outcome, Status, VideoError, VideoInfo
+from aedmae_fast.ops.frame_prep import MAX_SIZE
+from aedmae_fast.video import Chunk, Matrix, Outcome, Status, VideoError, VideoInfo
 from aedmae_fast.video.survey import Survey
 from aedmae_fast.video.verdict import Clock, Met, Promise, judge
 
@@ -214,8 +215,8 @@ class PyavVideo:
                 self._met.reject(str(error.strerror))
                 continue
             for frame in frames:
-                if max(frame.width, frame.height) > MAX_SIDE:
-                    self._met.reject(f"a picture of {frame.width}x{frame.height}, expected at most {MAX_SIDE} a side")
+                if max(frame.width, frame.height) > MAX_SIZE:
+                    self._met.reject(f"a picture of {frame.width}x{frame.height}, expected at most {MAX_SIZE} a side")
                     continue
                 self._met.frame(damaged=frame.is_corrupt)  # AV_FRAME_FLAG_CORRUPT or decode_error_flags
                 yield frame

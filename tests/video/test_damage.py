@@ -11,7 +11,8 @@ import av
 import numpy as np
 import pytest
 
-from aedmae_fast.video import MAX_SIDE, Outcome, Status, VideoError, open_video
+from aedmae_fast.ops.frame_prep import MAX_SIZE
+from aedmae_fast.video import Outcome, Status, VideoError, open_video
 from aedmae_fast.video.pyav import PyavVideo
 from aedmae_fast.video.verdict import Met, Promise, judge
 from tests.clips import cut, damage_packets, make_frame, picture, read_index, write_clip
@@ -233,7 +234,7 @@ def test_a_pixel_format_that_cannot_be_converted(tmp_path: Path) -> None:
 
 
 @needs_root
-@pytest.mark.parametrize("size", [(16, MAX_SIDE + 16), (MAX_SIDE + 16, 16)])
+@pytest.mark.parametrize("size", [(16, MAX_SIZE + 16), (MAX_SIZE + 16, 16)])
 def test_pictures_that_are_too_large_to_be_handed_on(tmp_path: Path, size: tuple[int, int]) -> None:
     """As a damaged header makes them up."""
     path = write_clip(tmp_path / "large.mkv", frames=2, size=size, codec="ffv1")
