@@ -6,8 +6,8 @@
 
 Trains what is not trained yet, evaluates every seed with every preset in fp32, in bf16 and in the 8 bits of the device
 (int8 on a CPU, fp8 on a GPU that has it), prints the table and writes it as JSON. The network and the preset
-`anomaly-map` were chosen on held-out training clips (make_holdout.py), and what was seen of the test clips by then is told
-in aedmae_fast/weights/README.md; flags after --train come last and win.
+`anomaly-map` were chosen on held-out training clips (make_holdout.py), and what was seen of the test clips by then is
+told in aedmae_fast/weights/README.md; flags after --train come last and win.
 """
 
 from __future__ import annotations
