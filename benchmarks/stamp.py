@@ -22,11 +22,14 @@ def device_name(device: str) -> str:
     """The GPU's name, or the CPU's model and the number of cores in use."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists() and (found := re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())):
-        model = found[1]
+    model = _cpuinfo("model name") or platform.processor() or platform.machine()
     return f"{model}, {len(os.sched_getaffinity(0))} cores"
+
+
+def cpu_generation() -> str:
+    """What tells a Zen 4 from a Zen 5 where a virtual machine calls both "AMD EPYC": ``family 26, model 2``."""
+    family, model = _cpuinfo("cpu family"), _cpuinfo("model")
+    return f"family {family}, model {model}" if family and model else "unknown"
 
 
 def commit() -> str:
@@ -43,9 +46,10 @@ def commit() -> str:
 
 
 def stamp(device: str) -> dict[str, Any]:
-    """Device, commit, date and the versions of everything that matters."""
+    """Device, CPU, commit, date and the versions of everything that matters."""
     return {
         "device": device_name(device),
+        "cpu": cpu_generation(),
         "commit": commit(),
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
         "environment": env.describe(),
@@ -56,6 +60,13 @@ def result_path(kind: str, device: str) -> Path:
     """``results/<kind>-<device>-<commit>.json``."""
     slug = re.sub(r"[^a-z0-9]+", "-", device_name(device).lower()).strip("-")
     return RESULTS / f"{kind}-{slug}-{commit()}.json"
+
+
+def _cpuinfo(field: str) -> str | None:
+    """The first core's, of Linux."""
+    path = Path("/proc/cpuinfo")
+    found = re.search(rf"^{field}\s*:\s*(.+)$", path.read_text(), re.MULTILINE) if path.exists() else None
+    return found[1] if found else None
 
 
 def _git(*arguments: str) -> str:
