@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from aedmae_fast.engine.cpu_name import cpu_generation, cpu_name
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import BACKENDS
 from aedmae_fast.version import __version__
@@ -33,7 +34,11 @@ def describe() -> dict[str, Any]:
             "python": platform.python_version(),
             **{name: _version(names) for name, names in PACKAGES.items()},
         },
-        "cpu": {"machine": f"{platform.machine()}, {torch.get_num_threads()} threads", **_cpu()},
+        "cpu": {
+            "name": f"{cpu_name()}, {cpu_generation()}",
+            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+            **_cpu(),
+        },
         "cuda": {"kernels": _cuda_kernels(), "torch": torch.version.cuda or "built without CUDA", **_gpus()},
         "decoders": {"nvdec": f"none: {reason}" if (reason := why_no_nvdec()) else "PyAV, where the driver has NVDEC"},
         "ops": {name: _backends(name) for name in sorted(BACKENDS)},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import platform
 import re
 import subprocess
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 
 from aedmae_fast import env
+from aedmae_fast.engine.cpu_name import cpu_generation, cpu_name
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -22,14 +22,7 @@ def device_name(device: str) -> str:
     """The GPU's name, or the CPU's model and the number of cores in use."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
-    model = _cpuinfo("model name") or platform.processor() or platform.machine()
-    return f"{model}, {len(os.sched_getaffinity(0))} cores"
-
-
-def cpu_generation() -> str:
-    """What tells a Zen 4 from a Zen 5 where a virtual machine calls both "AMD EPYC": ``family 26, model 2``."""
-    family, model = _cpuinfo("cpu family"), _cpuinfo("model")
-    return f"family {family}, model {model}" if family and model else "unknown"
+    return f"{cpu_name()}, {len(os.sched_getaffinity(0))} cores"
 
 
 def commit() -> str:
@@ -60,13 +53,6 @@ def result_path(kind: str, device: str) -> Path:
     """``results/<kind>-<device>-<commit>.json``."""
     slug = re.sub(r"[^a-z0-9]+", "-", device_name(device).lower()).strip("-")
     return RESULTS / f"{kind}-{slug}-{commit()}.json"
-
-
-def _cpuinfo(field: str) -> str | None:
-    """The first core's, of Linux."""
-    path = Path("/proc/cpuinfo")
-    found = re.search(rf"^{field}\s*:\s*(.+)$", path.read_text(), re.MULTILINE) if path.exists() else None
-    return found[1] if found else None
 
 
 def _git(*arguments: str) -> str:

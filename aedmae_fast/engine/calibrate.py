@@ -7,11 +7,9 @@ depend on any of it, so what one run has measured another may use.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import platform
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +19,7 @@ import torch
 
 from aedmae_fast.config import CHANNELS, PRESETS, ModelConfig
 from aedmae_fast.engine.cores import distinct_cores, usable_cores
+from aedmae_fast.engine.cpu_name import cpu_generation, cpu_name
 from aedmae_fast.engine.ring import Window
 from aedmae_fast.engine.runner import MICRO_BATCH, Batch, Runner
 from aedmae_fast.files import replacing
@@ -104,16 +103,9 @@ def _timer(way: Way, config: ModelConfig, precision: str) -> Callable[[], float]
 
 def _key(config: ModelConfig, precision: str, ways: Sequence[Way]) -> str:
     """What the measurement holds for."""
-    about = [__version__, torch.__version__, _cpu_name(), native.cpu().isa(), precision, config.to_dict(), ways]
+    processor = [cpu_name(), cpu_generation(), native.cpu().isa()]
+    about = [__version__, torch.__version__, *processor, precision, config.to_dict(), ways]
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
-
-
-def _cpu_name() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _path() -> Path:

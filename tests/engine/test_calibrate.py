@@ -75,6 +75,13 @@ def test_it_is_measured_once_for_each_network_and_precision(cache: Path) -> None
     assert len(json.loads(cache.read_text())) == 3
 
 
+def test_machines_that_share_a_home_and_a_name_do_not_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    calibrated(TINY, "fp32")
+    monkeypatch.setattr(calibrate, "cpu_generation", lambda: "family 6, model 0")
+    assert calibrated(TINY, "fp32")[1].startswith(f"measured {3 * len(calibrate._thread_counts())} ways")
+    assert calibrated(TINY, "fp32")[1].startswith("measured here before")
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', '{"a": [1, null]}', "\xff"])
 def test_a_broken_file_is_measured_anew(cache: Path, content: str) -> None:
     cache.parent.mkdir()
