@@ -2,8 +2,8 @@
 
 One thread computes a few frames at a time, as the engine does, in turns with and without a clock around each operation
 that PyTorch dispatches; what an operation calls belongs to it. In the same turns run the yardsticks: a large linear
-layer, in int8 for the ops with weights in int8, and a copy of as many bytes as one of our ops must read and write, each
-input and output once (caches included).
+layer, PyTorch's or ours, in int8 for the ops with weights in int8, and a copy of as many bytes as one of our ops must
+read and write, each input and output once (caches included).
 The op's floor is the larger of the two times that they take for its work, of which only products of matrices count. The
 fastest run of each counts: a disturbance only adds.
 """
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from yardsticks import copy_of, square_linear, square_operations
+from yardsticks import copy_of, square_linears, square_operations
 
 from aedmae_fast.config import CHANNELS, WINDOW
 
@@ -87,7 +87,7 @@ def profile(step: Step, inputs: Inputs, dtype: torch.dtype, batch: int, rounds: 
     with Clock() as first:  # the warm-up as well
         step(slice(0, batch))
     copies = {size: copy_of(size, "cpu") for calls in first.calls.values() for size in calls.bytes}
-    products = {d: square_linear(d, "cpu") for d in {dtype, *(calls.dtype or dtype for calls in first.calls.values())}}
+    products = {d: square_linears(d, "cpu") for d in {dtype, *(calls.dtype or dtype for calls in first.calls.values())}}
     whole, matrix, copying = math.inf, dict.fromkeys(products, math.inf), dict.fromkeys(copies, math.inf)
     spent: dict[str, float] = dict.fromkeys(first.calls, math.inf)  # op -> seconds
     for i in range(rounds):
@@ -98,7 +98,7 @@ def profile(step: Step, inputs: Inputs, dtype: torch.dtype, batch: int, rounds: 
             step(part)
         spent = {op: min(least, sum(clock.calls[op].seconds)) for op, least in spent.items()}
         copying = {size: min(least, _seconds(copies[size])) for size, least in copying.items()}
-        matrix = {d: min(least, _seconds(products[d])) for d, least in matrix.items()}
+        matrix = {d: min(least, *map(_seconds, products[d])) for d, least in matrix.items()}
     per_operation = {d: seconds / square_operations("cpu") for d, seconds in matrix.items()}
     rows = []
     for op, calls in sorted(first.calls.items(), key=lambda item: -spent[item[0]]):
