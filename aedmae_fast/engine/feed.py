@@ -3,6 +3,9 @@
 Every frame is decoded, converted and resized once, in the decoder's thread, so that only small frames wait in the
 queue. The queue's bound is the back-pressure: memory does not depend on a video's length. What a thread launches on a
 GPU lies on a stream of its own (engine/streams.py).
+
+A thread that hangs, in a decoder that never returns or on a disk that does not answer, cannot be stopped. It is left
+behind, its clip ends as failed, and another thread takes the next one.
 """
 
 from __future__ import annotations
@@ -16,12 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aedmae_fast.engine.silence import LOOK, Silence
 from aedmae_fast.engine.streams import current, decode_stream, hand_over
 from aedmae_fast.ops import frame_prep
 from aedmae_fast.video import Outcome, Status, Video, VideoError, VideoInfo
 
 BLOCK = 8  # frames handed over at a time: enough to make the hand-over's cost vanish, few enough to keep memory small
 DEPTH = 4  # blocks that may wait per worker
+HANGS = 600.0  # seconds without a frame after which a clip is given up
+CLOSING = 10.0  # seconds to wait for a worker's file to be closed
 
 Source = Callable[[], Video]
 
@@ -53,6 +59,18 @@ Taking = Callable[[], None]  # what the consumer has to do before it may use a b
 CPU = torch.device("cpu")
 
 
+class _Worker:
+    """A decoder's thread, and what others know of it."""
+
+    def __init__(self, work: Callable[[_Worker], None], name: str) -> None:
+        self.thread = threading.Thread(target=work, args=(self,), name=name, daemon=True)
+        self.clip: int | None = None  # that it decodes
+        self.beats = 0  # one for every sign of life
+        self.silence = Silence()
+        self.lock = threading.Lock()  # held while an event of it is queued
+        self.left_behind = False
+
+
 class Feed:
     """Iterate to get the events of all clips; those of one clip in order, those of several workers' clips interleaved.
 
@@ -75,15 +93,19 @@ class Feed:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._queue: queue.Queue[tuple[Event, Taking] | BaseException | None] = queue.Queue(maxsize=DEPTH * workers)
-        self._workers = [threading.Thread(target=self._work, name=f"decode-{i}", daemon=True) for i in range(workers)]
+        self._workers = [_Worker(self._work, f"decode-{i}") for i in range(workers)]
 
     def __iter__(self) -> Iterator[Event]:
         for worker in self._workers:
-            worker.start()
+            worker.thread.start()
         running = len(self._workers)
         try:
             while running:
-                item = self._queue.get()
+                self._leave_behind_what_hangs()
+                try:
+                    item = self._queue.get(timeout=LOOK)
+                except queue.Empty:
+                    continue
                 if item is None:
                     running -= 1
                 elif isinstance(item, BaseException):
@@ -96,46 +118,67 @@ class Feed:
             self.close()
 
     def close(self) -> None:
-        """Stop the workers and wait until their files are closed."""
+        """Stop the workers and wait until their files are closed, but for those of workers that hang."""
         self._stop.set()
         for worker in self._workers:
-            if worker.ident is not None:
-                worker.join()
+            if worker.thread.ident is not None and not worker.left_behind:
+                worker.thread.join(CLOSING)
 
-    def _work(self) -> None:
+    def _leave_behind_what_hangs(self) -> None:
+        for i, worker in enumerate(self._workers):
+            beats, clip = worker.beats, worker.clip
+            if worker.silence.seconds(beats) < HANGS or clip is None:
+                continue
+            with worker.lock:  # so that it says nothing of its clip after this
+                if worker.beats != beats:
+                    continue
+                reason = f"no frame for {HANGS:.0f} seconds: the decoder or the disk hangs; given up"
+                try:
+                    self._queue.put_nowait((Ended(clip, Outcome(Status.FAILED, reason)), lambda: None))
+                except queue.Full:  # then the next time
+                    continue
+                worker.left_behind = True
+            self._workers[i] = _Worker(self._work, worker.thread.name)
+            self._workers[i].thread.start()
+
+    def _work(self, worker: _Worker) -> None:
         try:
             with current(decode_stream(self._device)):
-                while not self._stop.is_set():
+                while not self._stop.is_set() and not worker.left_behind:
                     with self._lock:
                         index, source = next(self._sources, (-1, None))
                     if source is None:
                         break
-                    self._decode(index, source)
+                    worker.beats += 1
+                    worker.clip = index
+                    self._decode(worker, index, source)
+                    worker.clip = None
         except BaseException as error:  # the iterable of sources itself failed: the consumer's error, not a clip's
-            self._put(error)
-        self._put(None)
+            self._put(worker, error)
+        self._put(worker, None)
 
-    def _decode(self, clip: int, source: Source) -> None:
+    def _decode(self, worker: _Worker, clip: int, source: Source) -> None:
         try:
             video = source()
             try:
-                self._tell(Opened(clip, video.info))
-                for block in self._blocks(clip, video):
-                    if not self._put((block, hand_over(block.frames))):
+                self._tell(worker, Opened(clip, video.info))
+                for block in self._blocks(worker, clip, video):
+                    if not self._put(worker, (block, hand_over(block.frames))):
                         return
                 outcome = video.outcome
             finally:
                 video.close()
-            self._tell(Ended(clip, outcome))
+            self._tell(worker, Ended(clip, outcome))
         except VideoError as error:
-            self._tell(Ended(clip, Outcome(error.status, error.reason)))
+            self._tell(worker, Ended(clip, Outcome(error.status, error.reason)))
         except Exception as error:  # whatever a hostile file provokes stays that file's trouble
-            self._tell(Ended(clip, Outcome(Status.FAILED, f"{type(error).__name__}: {error}")))
+            self._tell(worker, Ended(clip, Outcome(Status.FAILED, f"{type(error).__name__}: {error}")))
 
-    def _blocks(self, clip: int, video: Video) -> Iterator[Block]:
+    def _blocks(self, worker: _Worker, clip: int, video: Video) -> Iterator[Block]:
         frames: list[Tensor] = []
         times: list[float] = []
         for chunk in video:
+            worker.beats += 1
             frames.append(frame_prep(list(chunk.planes), *self._size, matrix=chunk.matrix, full_range=chunk.full_range))
             times.extend(chunk.times)
             if len(times) >= BLOCK:
@@ -144,17 +187,21 @@ class Feed:
         if frames:
             yield Block(clip, self._join(frames), times)
 
-    def _tell(self, event: Event) -> None:
-        self._put((event, lambda: None))
+    def _tell(self, worker: _Worker, event: Event) -> None:
+        self._put(worker, (event, lambda: None))
 
-    def _put(self, item: tuple[Event, Taking] | BaseException | None) -> bool:
-        """Wait for room; False if the feed is being closed meanwhile."""
+    def _put(self, worker: _Worker, item: tuple[Event, Taking] | BaseException | None) -> bool:
+        """Wait for room; False if the feed is being closed meanwhile, or the worker was left behind."""
         while not self._stop.is_set():
-            try:
-                self._queue.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
+            worker.beats += 1
+            with worker.lock:
+                if worker.left_behind:
+                    return False
+                try:
+                    self._queue.put(item, timeout=0.1)
+                    return True
+                except queue.Full:
+                    continue
         return False
 
     def _join(self, frames: list[Tensor]) -> Tensor:

@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import torch
 
+from aedmae_fast.engine import feed as feed_module
 from aedmae_fast.engine.feed import BLOCK, DEPTH, Block, Ended, Event, Feed, Opened
 from aedmae_fast.video import Chunk, Outcome, Status, VideoInfo
 
@@ -78,3 +80,109 @@ def test_decoding_waits_for_the_consumer() -> None:
 
 def test_nothing_to_decode() -> None:
     assert events([], workers=2) == []
+
+
+class HangingVideo(FakeVideo):
+    """Hangs before frame ``at`` until it is released."""
+
+    def __init__(self, count: int, at: int) -> None:
+        super().__init__(count)
+        self.release = threading.Event()
+        self._at = at
+
+    def __iter__(self) -> Iterator[Chunk]:
+        for t, chunk in enumerate(super().__iter__()):
+            if t == self._at:
+                assert self.release.wait(60)
+            yield chunk
+
+
+class SlowVideo(FakeVideo):
+    """A frame every 50 ms."""
+
+    def __iter__(self) -> Iterator[Chunk]:
+        for chunk in super().__iter__():
+            time.sleep(0.05)
+            yield chunk
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two seconds of silence are a hanging decoder."""
+    monkeypatch.setattr(feed_module, "HANGS", 2.0)
+    monkeypatch.setattr(feed_module, "LOOK", 0.01)
+    monkeypatch.setattr(feed_module, "CLOSING", 0.1)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("at", [0, BLOCK + 1])
+def test_a_decoder_that_hangs_costs_its_clip_only(workers: int, at: int) -> None:
+    videos = [FakeVideo(3), HangingVideo(30, at), SlowVideo(30)]
+    try:
+        found = events(videos, workers)
+    finally:
+        videos[1].release.set()  # type: ignore[attr-defined]
+    ends = [event for event in found if isinstance(event, Ended)]
+    assert {end.clip: end.outcome.status for end in ends} == {0: Status.OK, 1: Status.FAILED, 2: Status.OK}
+    assert len(ends) == 3
+    assert "hangs" in ends[[end.clip for end in ends].index(1)].outcome.reason
+    frames = [sum(len(e.frames) for e in found if isinstance(e, Block) and e.clip == clip) for clip in range(3)]
+    assert frames == [3, at // BLOCK * BLOCK, 30]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_one_that_opens_for_ever_too() -> None:
+    release = threading.Event()
+
+    def opening() -> FakeVideo:
+        release.wait(60)
+        return FakeVideo(1)
+
+    try:
+        found = list(Feed([opening, lambda: FakeVideo(1)], (2, 4), 1))
+    finally:
+        release.set()
+    assert [(event.clip, event.outcome.status) for event in found if isinstance(event, Ended)] == [
+        (0, Status.FAILED),
+        (1, Status.OK),
+    ]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_one_that_comes_back_is_not_listened_to() -> None:
+    hanging, after = HangingVideo(3 * BLOCK, BLOCK), SlowVideo(20)
+    found = []
+    for event in Feed([lambda: hanging, lambda: after], (2, 4), 1):
+        found.append(event)
+        if event.clip == 1:
+            hanging.release.set()
+    assert [event.clip for event in found] == sorted(event.clip for event in found)
+    deadline = time.monotonic() + 10
+    while not hanging.closed and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert hanging.closed  # its thread went on, closed the file, and took no other
+
+
+@pytest.mark.usefixtures("impatient")
+def test_who_waits_for_the_consumer_does_not_hang() -> None:
+    videos = [FakeVideo(20 * BLOCK), FakeVideo(3)]
+    found = []
+    for event in Feed([lambda v=v: v for v in videos], (2, 4), 1):  # type: ignore[misc]
+        found.append(event)
+        if len(found) == 2:
+            time.sleep(2.5)
+    assert [event.outcome.status for event in found if isinstance(event, Ended)] == [Status.OK, Status.OK]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_closing_does_not_wait_for_one_that_hangs() -> None:
+    hanging = HangingVideo(3 * BLOCK, BLOCK)
+    iterator = iter(Feed([lambda: hanging], (2, 4), 1))
+    next(iterator)
+    started = time.monotonic()
+    try:
+        iterator.close()  # type: ignore[attr-defined]
+        assert time.monotonic() - started < 10
+    finally:
+        hanging.release.set()
