@@ -25,6 +25,7 @@ from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import Scorer
 from aedmae_fast.model.checkpoint import DEFAULT, UNTRAINED, CheckpointError, bundled_names, load_model
 from aedmae_fast.model.network import AedMae
+from aedmae_fast.model.region import Region
 from aedmae_fast.report import html, plot
 from aedmae_fast.report.console import Console, closing_table, printable
 from aedmae_fast.version import __version__
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         help=".safetensors, the release's .pth, a name of bundled weights, or untrained-CONFIG (default: %(default)s)",
     )
     how.add_argument("--preset", default="auto", choices=["auto", *PRESETS], help="formula of the score")
+    how.add_argument("--region", metavar="IMAGE", help="white where to look (default: what the network was trained on)")
     how.add_argument("--smooth", default="preset", choices=["preset", "none"], help="temporal smoothing")
     how.add_argument(
         "--device",
@@ -99,9 +101,10 @@ def _score(options: argparse.Namespace, console: Console) -> int:
     items, left_out = _items(options, console)
     model = load_model(options.checkpoint)
     scorer = _scorer(options, model)
-    settings = _settings(options, model, scorer)
+    region, of_region = choose.choose_region(options.region, model)
+    settings = _settings(options, model, scorer, region)
     console.say(f"aedmae_fast {__version__}: {len(items)} videos -> {options.out}")
-    console.choices(_choices(options, scorer))
+    console.choices({**_choices(options, scorer), **of_region})
     with Job(options.out, settings, overwrite=options.overwrite, maps=options.maps) as job:
         not_ok = _run(options, console, scorer, job, items)
         try:
@@ -127,7 +130,7 @@ def _fleet(options: argparse.Namespace, config: ModelConfig, devices: Sequence[s
 
 
 def _how(options: argparse.Namespace) -> dict[str, Any]:
-    names = ("preset", "precision", "batch_size", "threads", "workers", "decoder", "stride")
+    names = ("preset", "precision", "batch_size", "threads", "workers", "decoder", "stride", "region")
     return {**{name: getattr(options, name) for name in names}, "smoothing": options.smooth == "preset"}
 
 
@@ -207,7 +210,9 @@ def _items(options: argparse.Namespace, console: Console) -> tuple[list[Item], d
     return name_items(videos, options.dir), {str(path): reason for path, reason in found.problems}
 
 
-def _settings(options: argparse.Namespace, model: AedMae, scorer: Scorer | Fleet) -> dict[str, Any]:
+def _settings(
+    options: argparse.Namespace, model: AedMae, scorer: Scorer | Fleet, region: Region | None
+) -> dict[str, Any]:
     """All that a score depends on."""
     return {
         "version": __version__,
@@ -218,6 +223,7 @@ def _settings(options: argparse.Namespace, model: AedMae, scorer: Scorer | Fleet
         "stride": options.stride,
         "device": torch.device(scorer.choices["device"].value.split(",")[0]).type,
         "precision": scorer.choices["precision"].value,
+        "region": region.fingerprint() if region is not None else None,
     }
 
 

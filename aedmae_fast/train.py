@@ -23,6 +23,7 @@ from aedmae_fast.engine.choose import Choice, choose_device, choose_precision, c
 from aedmae_fast.evaluation.layouts import LAYOUTS, read_dataset
 from aedmae_fast.model.checkpoint import save_model
 from aedmae_fast.model.network import AedMae
+from aedmae_fast.model.region import Region, load_region
 from aedmae_fast.report.console import Console, printable
 from aedmae_fast.training.cache import Clips, load_clips
 from aedmae_fast.training.data import Batch, Loader, TrainingFrames
@@ -75,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     net.add_argument("--height", type=int, help="input height, pixels (default: the config's)")
     net.add_argument("--width", type=int, help="input width, pixels (default: the config's)")
     net.add_argument("--patch", type=int, help="side of the patches, pixels (default: the config's)")
+    net.add_argument("--region", type=Path, metavar="IMAGE", help="white where to look (default: the whole picture)")
     net.add_argument("--mask-ratio", type=float, help="share of the patches that is hidden (default: the config's)")
     net.add_argument("--dropout", type=float, help="share dropped in the MLPs (default: the config's)")
     how = parser.add_argument_group("how; defaults are the paper's where it prints them")
@@ -119,18 +121,22 @@ def _train(options: argparse.Namespace, console: Console, place: Place) -> None:
     device = choose_device(f"cuda:{place.local_rank}" if own_gpu else options.device)
     precision = choose_precision(options.precision, device.value)
     workers = choose_workers(options.workers, device.value)
+    region = None if options.region is None else load_region(options.region, (config.height, config.width))
     paths = read_dataset(options.data, options.layout).train
     if not paths:
         raise ValueError(f"{options.data}: no training clips in it, only test clips")
     options.out.mkdir(parents=True, exist_ok=True)
     console.say(f"aedmae_fast {__version__}: {len(paths)} training clips of {options.data} -> {options.out}")
     console.choices(_choices(options, settings, config, place))
-    console.choices({"device": device, "precision": precision, "workers": workers})
+    chosen = {"device": device, "precision": precision, "workers": workers}
+    if region is not None:
+        chosen["region"] = Choice(f"{region.share:.0%} of the picture", f"white in {options.region}")
+    console.choices(chosen)
     with process_group(place, torch.device(device.value)):
-        clips = _decode(paths, options, config, int(workers.value), place)
+        clips = _decode(paths, options, config, region, int(workers.value), place)
         for path, reason in clips.problems if place.first else ():
             console.error(f"{printable(str(path))}: {reason}")
-        frames = _frames(clips, options, settings, config, console, options.quiet or not place.first)
+        frames = _frames(clips, options, settings, config, region, console, options.quiet or not place.first)
         settings = frames.settings
         pin = device.value != "cpu"
         loader = Loader(frames, settings.batch_size, place.rank, place.world, int(workers.value), pin)
@@ -138,6 +144,7 @@ def _train(options: argparse.Namespace, console: Console, place: Place) -> None:
             console.say(f"  {note}")
         torch.manual_seed(settings.seed)
         model = AedMae(config).to(device.value)
+        model.region = region
         identity = {
             "version": __version__,
             "data": clips.fingerprint,
@@ -145,6 +152,7 @@ def _train(options: argparse.Namespace, console: Console, place: Place) -> None:
             "precision": precision.value,
             **config.to_dict(),
             **settings.to_dict(),
+            **({} if region is None else {"region": region.fingerprint()}),
         }
         trainer = Trainer(
             model, loader, settings, options.out, identity, torch.device(device.value), precision.value, place
@@ -213,14 +221,21 @@ def _run(trainer: Trainer, options: argparse.Namespace, console: Console, frames
     console.say(closing_table(history))
 
 
-def _decode(paths: list[Path], options: argparse.Namespace, config: ModelConfig, workers: int, place: Place) -> Clips:
+def _decode(
+    paths: list[Path],
+    options: argparse.Namespace,
+    config: ModelConfig,
+    region: Region | None,
+    workers: int,
+    place: Place,
+) -> Clips:
     """The decoded clips. On disk the first process decodes for all."""
     folder = options.out / "cache" if options.cache == "disk" else None
     if folder is not None and not place.first:
         barrier(place)
     try:
         with Progress("decode", "frames", None, options.quiet or not place.first) as progress:
-            return load_clips(paths, (config.height, config.width), folder, workers, progress.advance)
+            return load_clips(paths, (config.height, config.width), folder, workers, progress.advance, region)
     finally:
         if folder is not None and place.first:
             barrier(place)
@@ -231,6 +246,7 @@ def _frames(
     options: argparse.Namespace,
     settings: TrainSettings,
     config: ModelConfig,
+    region: Region | None,
     console: Console,
     quiet: bool,
 ) -> TrainingFrames:
@@ -249,7 +265,7 @@ def _frames(
     if settings.batch_size > total:
         console.say(f"  batch size {total}: there are no more frames")
         settings = replace(settings, batch_size=total)
-    return TrainingFrames(clips.frames, cutouts, source, config, settings)
+    return TrainingFrames(clips.frames, cutouts, source, config, settings, region)
 
 
 def _pictured(frames: TrainingFrames) -> Batch:

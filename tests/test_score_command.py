@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from aedmae_fast.model.checkpoint import save_model
 from aedmae_fast.model.network import AedMae
@@ -111,6 +112,27 @@ def test_other_settings_do_not_mix(score: Run, videos: Path) -> None:
         code, _, err = score("--dir", videos, "--precision", "fp32", flag, other)
         assert code == USAGE
         assert change in err
+
+
+@pytest.mark.parametrize("device", ["cpu", "cpu,cpu"])
+def test_region(score: Run, videos: Path, tmp_path: Path, device: str) -> None:
+    image = tmp_path / "region.png"
+    Image.new("L", (4, 4), 255).save(image)
+    for left, share in ((2, 50), (1, 25)):
+        Image.fromarray(np.repeat([[255] * left + [0] * (4 - left)], 4, axis=0).astype(np.uint8)).save(image)
+        arguments = ["--dir", videos, "--device", device, "--region", image, "--out", tmp_path / f"{share}"]
+        code, _, err = score(*arguments)
+        assert code == OK
+        assert f"{share}% of the picture  (white in {image})" in err
+        found = rows(tmp_path / f"{share}" / "one.mp4.csv")
+        assert all(float(row["x"]) < 128 * share / 100 + 8 for row in found)  # and half a filter
+        assert score(*arguments)[2].count("2 of 2 are finished") == 1
+    code, _, err = score("--dir", videos, "--out", tmp_path / "25")
+    assert code == USAGE
+    assert "region: " in err
+    code, _, err = score("--dir", videos, "--region", tmp_path / "none.png")
+    assert code == USAGE
+    assert "none.png" in err
 
 
 def test_json(score: Run, videos: Path) -> None:

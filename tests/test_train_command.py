@@ -6,7 +6,9 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from safetensors import safe_open
 
 from aedmae_fast import train
@@ -63,6 +65,24 @@ def test_from_videos_to_scores(videos: Path, tmp_path: Path, capfd: pytest.Captu
     assert scores.frames == 20
 
 
+def test_a_region_is_learned_and_kept(videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Outside of it nothing changes a score; a run goes on with the same region only."""
+    out, image = tmp_path / "run", tmp_path / "region.png"
+    inside = np.zeros((32, 64), np.uint8)
+    inside[:, :32] = 255
+    Image.fromarray(inside).save(image)
+    assert train.main(command(videos, out, "--region", str(image))) == 0
+    assert f"50% of the picture  (white in {image})" in capfd.readouterr().err
+    scorer = Scorer.from_pretrained(out / "model.safetensors", device="cpu", precision="fp32")
+    assert scorer.choices["region"].why == "which the network was trained on"
+    clip = make_clip(10)
+    changed = clip.copy()
+    changed[:, :, 32:] = 200
+    np.testing.assert_array_equal(scorer.score_frames(clip).raw, scorer.score_frames(changed).raw)
+    assert train.main(command(videos, out, "--resume")) == 2
+    assert "region: was " in capfd.readouterr().err
+
+
 def test_a_run_is_neither_overwritten_nor_resumed_by_accident(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,6 +104,7 @@ def test_a_run_is_neither_overwritten_nor_resumed_by_accident(
         (["--lr", "-1"], "lr"),
         (["--device", "cuda:99"], "device"),
         (["--anomalies", "."], "not UBnormal"),
+        (["--region", "pyproject.toml"], "pyproject.toml is no image"),
     ],
 )
 def test_errors_are_clear(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,8 @@ from aedmae_fast.config import PRESETS, ModelConfig, ScoringPreset
 from aedmae_fast.engine.calibrate import calibrated
 from aedmae_fast.engine.cores import usable_cores
 from aedmae_fast.engine.precision import PRECISIONS
+from aedmae_fast.model.network import AedMae
+from aedmae_fast.model.region import Region, load_region
 from aedmae_fast.ops import native
 from aedmae_fast.ops.triton import why_no_fp8
 from aedmae_fast.video.nvdec import why_no_nvdec
@@ -53,6 +56,17 @@ def choose_all(
     }
     choices["batch size"] = choose_batch_size(batch_size, place.value, int(choices["threads"].value))
     return of_preset, choices
+
+
+def choose_region(wish: str | Path | None, model: AedMae) -> tuple[Region | None, dict[str, Choice]]:
+    """That of an image file, or the network's own; None and no choice where neither is there: the whole picture."""
+    if wish is not None:
+        region, why = load_region(wish, (model.config.height, model.config.width)), f"white in {wish}"
+    elif model.region is not None:
+        region, why = model.region, "which the network was trained on"
+    else:
+        return None, {}
+    return region, {"region": Choice(f"{region.share:.0%} of the picture", why)}
 
 
 def devices_of(wish: str) -> list[str]:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from aedmae_fast.engine.silence import LOOK, Silence
 from aedmae_fast.engine.streams import current, decode_stream, hand_over
+from aedmae_fast.model.region import Region
 from aedmae_fast.ops import frame_prep
 from aedmae_fast.video import Outcome, Status, Video, VideoError, VideoInfo
 
@@ -81,15 +82,22 @@ class Feed:
         device: where the frames will be used. For a GPU, those on the host are left in pinned memory, from where it
             takes them without anyone waiting; those on the GPU are ready on the stream that is current for whoever
             iterates.
+        region: outside of it frames are black.
 
     A trouble with one clip ends that clip with its status, never the feed.
     """
 
     def __init__(
-        self, sources: Iterable[Source], size: tuple[int, int], workers: int, *, device: torch.device = CPU
+        self,
+        sources: Iterable[Source],
+        size: tuple[int, int],
+        workers: int,
+        *,
+        device: torch.device = CPU,
+        region: Region | None = None,
     ) -> None:
         self._sources = enumerate(sources)
-        self._size, self._device = size, device
+        self._size, self._device, self._region = size, device, region
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._queue: queue.Queue[tuple[Event, Taking] | BaseException | None] = queue.Queue(maxsize=DEPTH * workers)
@@ -206,7 +214,11 @@ class Feed:
 
     def _join(self, frames: list[Tensor]) -> Tensor:
         """Concatenate, on a CPU without torch: its copies would start a second team of OpenMP threads."""
-        if frames[0].is_cuda:
-            return frames[0] if len(frames) == 1 else torch.cat(frames)
-        joined = torch.from_numpy(np.concatenate([f.numpy() for f in frames]))
-        return joined.pin_memory() if self._device.type == "cuda" else joined
+        on_gpu = frames[0].is_cuda
+        if on_gpu:
+            joined = frames[0] if len(frames) == 1 else torch.cat(frames)
+        else:
+            joined = torch.from_numpy(np.concatenate([f.numpy() for f in frames]))
+        if self._region is not None:
+            self._region.hide(joined)
+        return joined.pin_memory() if self._device.type == "cuda" and not on_gpu else joined

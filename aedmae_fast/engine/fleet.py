@@ -54,7 +54,7 @@ class Fleet:
         self._checkpoint = checkpoint
         self._settings: list[dict[str, Any]] = []  # of each process
         for device in devices:
-            wishes = {name: wish for name, wish in settings.items() if name != "smoothing"}
+            wishes = {name: wish for name, wish in settings.items() if name not in ("smoothing", "region")}
             self.preset, self.choices = choose.choose_all(config, **wishes, device=device)
             shared = {
                 name: Choice(str(max(1, int(self.choices[name].value) // len(devices))), "shared by the processes")

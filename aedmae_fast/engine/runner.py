@@ -33,6 +33,7 @@ from aedmae_fast.engine.streams import compute_stream, current
 from aedmae_fast.model.inference import InferenceModel
 from aedmae_fast.model.masks import mask_bank
 from aedmae_fast.model.network import AedMae
+from aedmae_fast.model.region import Region
 from aedmae_fast.ops import discrepancy_map, mean_filter, mean_map, mean_max
 
 __all__ = ["Batch", "Computed", "FrameTerms", "Maximum", "Runner", "Session"]
@@ -85,6 +86,7 @@ class Runner:
         precision: ``fp32`` or ``bf16`` (weights and activations; errors and sums are float32 in both); ``int8`` on a
             CPU and ``fp8`` on a GPU for the linear layers.
         threads: on a CPU, those that compute, each its own frames. Sets torch to one thread an operation.
+        region: outside of it every map is 0. That frames are black there is the matter of whoever adds them.
         capture: makes the recorder of graphs for a device; by default CUDA's on a GPU, and none on a CPU.
 
     Attributes:
@@ -98,6 +100,7 @@ class Runner:
         device: str,
         precision: str,
         threads: int,
+        region: Region | None = None,
         capture: Callable[[torch.device], Capture] | None = None,
     ) -> None:
         self.device = torch.device(device)
@@ -109,6 +112,7 @@ class Runner:
         with current(self.stream):
             self._model = InferenceModel(model, self.device, *dtypes_of(precision))
             self._masks = mask_bank(c).to(self.device)  # [K, L]
+            self._inside = None if region is None else region.inside.to(self.device, torch.float32)  # [H, W]
             self._frames = Resident((c.height, c.width, CHANNELS), torch.uint8, self.device, self.stream)
             self._maps = Resident((c.height, c.width), torch.float32, self.device, self.stream)
         self._size, self._threads = MICRO_BATCH[self.device.type], threads
@@ -236,6 +240,8 @@ class Runner:
         if states.class_logit is not None:
             prob = states.class_logit.sigmoid()
         if places is not None:
+            if self._inside is not None:
+                errors = errors * self._inside
             maps.index_copy_(0, places, mean_filter(errors, p.map_filter[1:]))
         return (torch.cat([share * means, prob[:, None]], dim=1),)
 

@@ -53,10 +53,13 @@ class Scorer:
         workers: decoder threads, or ``auto``.
         decoder: ``auto``, ``pyav``, ``images``, ``dali`` (GPU), ``nvdec`` (GPU).
         stride: score every N-th frame, on its true neighbours; the frames between are interpolated.
+        region: image file, white where to look and black where not (model/region.py); by default the network's own, if
+            it was trained with one, else the whole picture.
         smoothing: False leaves out what follows the raw score (the temporal Gaussian, the stretch to [0, 1]).
 
     Raises:
         ChoiceError: a choice that cannot be had here (a ValueError).
+        ValueError, OSError: ``region`` is no such image, or cannot be read.
         ImportError: the compiled CPU kernels were never built.
     """
 
@@ -73,6 +76,7 @@ class Scorer:
         decoder: Decoder = "auto",
         stride: int = 1,
         smoothing: bool = True,
+        region: str | Path | None = None,
     ) -> None:
         native.cpu()  # where the kernels were never built: one error here, not one for every file
         self.config = model.config
@@ -91,10 +95,12 @@ class Scorer:
             self.choices |= choose.choose_way(model.config, self.choices["precision"].value)
         chosen = {name: choice.value for name, choice in self.choices.items()}
         self.stride, self.smoothing = stride, smoothing
+        self.region, of_region = choose.choose_region(region, model)
+        self.choices |= of_region
         self._decoder: Decoder = decoder
         self._batch_size, self._workers = int(chosen["batch size"]), int(chosen["workers"])
         threads_in_use = int(chosen["threads"])
-        self.runner = Runner(model, self.preset, chosen["device"], chosen["precision"], threads_in_use)
+        self.runner = Runner(model, self.preset, chosen["device"], chosen["precision"], threads_in_use, self.region)
 
     @classmethod
     def from_pretrained(cls, source: str | Path, **settings: object) -> Scorer:
@@ -201,7 +207,7 @@ class Scorer:
                 f"preset: {self.preset.name!r} stretches whole clips to [0, 1], which a stream cannot;"
                 " use smoothing=False"
             )
-        return FrameStream(self.runner, self.config, self.preset, self.smoothing, fps, order)
+        return FrameStream(self.runner, self.config, self.preset, self.smoothing, fps, order, self.region)
 
     def _maps(self, source: Source, path: Path | None) -> Generator[FrameMap, None, ClipScores]:
         clip: ClipState | None = None
@@ -309,7 +315,7 @@ class Scorer:
 
     def _feed(self, sources: Iterable[Source], workers: int) -> Feed:
         size = self.config.height, self.config.width
-        return Feed(sources, size, workers, device=self.runner.device)
+        return Feed(sources, size, workers, device=self.runner.device, region=self.region)
 
     def _room(self, maps: bool) -> tuple[int, int]:
         """Frames and maps that the loop has in use at most; no maps where nobody looks at them, the preset included.

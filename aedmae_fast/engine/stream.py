@@ -17,6 +17,7 @@ from aedmae_fast.engine.memory import to_bgr
 from aedmae_fast.engine.postprocess import RawScore, smooth
 from aedmae_fast.engine.ring import REACH, FrameRing, Window
 from aedmae_fast.engine.runner import Batch, FrameTerms, Maximum, Runner
+from aedmae_fast.model.region import Region
 from aedmae_fast.ops import frame_prep
 
 
@@ -42,10 +43,17 @@ class FrameStream:
     """
 
     def __init__(
-        self, runner: Runner, config: ModelConfig, preset: ScoringPreset, smoothing: bool, fps: float, order: str
+        self,
+        runner: Runner,
+        config: ModelConfig,
+        preset: ScoringPreset,
+        smoothing: bool,
+        fps: float,
+        order: str,
+        region: Region | None = None,
     ) -> None:
         self._preset, self._fps, self._order = preset, fps, order
-        self._size = (config.height, config.width)
+        self._size, self._region = (config.height, config.width), region
         maps = preset.map_filter[0] - 1 + REACH if preset.pool == "max" else 0
         self._session = runner.session(2 * REACH + 1, maps)
         self._forgotten = weakref.finalize(self, runner.abandon, self._session)
@@ -73,7 +81,10 @@ class FrameStream:
             ValueError: a shape other than [H, W, 3].
         """
         bgr = to_bgr(frame, self._order, "[H, W, 3]")
-        windows = self._ring.push(frame_prep([bgr[None]], *self._size))
+        frames = frame_prep([bgr[None]], *self._size)
+        if self._region is not None:
+            self._region.hide(frames)
+        windows = self._ring.push(frames)
         self._sizes.append((bgr.shape[0], bgr.shape[1]))
         return self._take(windows, ended=False)
 

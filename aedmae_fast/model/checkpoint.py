@@ -19,12 +19,14 @@ from torch import Tensor
 from aedmae_fast.config import CONFIGS, ModelConfig
 from aedmae_fast.files import replacing
 from aedmae_fast.model.network import AedMae
+from aedmae_fast.model.region import Region
 
 FORMAT = "aedmae_fast 1"
 BUNDLED = Path(__file__).resolve().parents[1] / "weights"  # NAME.safetensors each, loaded by NAME
 DEFAULT = "ped2"  # the weights that commands take where none are named
 UNTRAINED = "untrained-"  # name prefix of networks with seeded random weights, for trying things out and for timing
 STUDENT_FILE = "checkpoint-best-student.pth"  # stands beside checkpoint-best.pth in the release
+REGION = "region"  # key of the network's region in our files, where it has one
 UNUSED = ("erosion", "dilation")  # parameters in the release's files that its network never uses
 
 
@@ -52,8 +54,11 @@ def load_model(source: str | Path) -> AedMae:
         raise CheckpointError(f"{path}: no such checkpoint; expected a .safetensors or .pth file, or one of {names}")
     config, weights = _read_release(path) if path.suffix in (".pth", ".pt") else _read_safetensors(path)
     model = AedMae(config)
+    region = weights.pop(REGION, None)
     _check_weights(path, model, weights)
     model.load_state_dict(weights)
+    if region is not None:
+        model.region = _region(path, config, region)
     return model.eval()
 
 
@@ -68,7 +73,7 @@ def save_model(
     metadata: Mapping[str, str] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write weights and configuration to one safetensors file, whole or not at all.
+    """Write weights, configuration and region to one safetensors file, whole or not at all.
 
     Args:
         metadata: further strings for the header, such as the data a model was trained on.
@@ -79,6 +84,8 @@ def save_model(
         key: (tensor.to(dtype) if tensor.is_floating_point() else tensor).detach().cpu().contiguous()
         for key, tensor in model.state_dict().items()
     }
+    if model.region is not None:
+        tensors[REGION] = model.region.inside
     with replacing(Path(path)) as part:
         part.write_bytes(save(tensors, header))
 
@@ -165,6 +172,16 @@ def _release_config(path: Path, weights: Mapping[str, Tensor]) -> ModelConfig:
     if config is None:
         raise CheckpointError(f"{path}: patch {embed.shape[-1]} is none of the release's {sorted(by_patch)}")
     return ModelConfig(config.height, config.width, config.patch, class_head=False)
+
+
+def _region(path: Path, config: ModelConfig, inside: Tensor) -> Region:
+    size = config.height, config.width
+    if inside.shape != size:
+        raise CheckpointError(f"{path}: key {REGION!r}: expected {list(size)}, found {list(inside.shape)}")
+    try:
+        return Region(inside)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: key {REGION!r}: {error}") from error
 
 
 def _check_weights(path: Path, model: AedMae, weights: Mapping[str, Tensor]) -> None:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aedmae_fast.config import CHANNELS, TARGET_CHANNELS, WINDOW, ModelConfig
+from aedmae_fast.model.region import Region
 from aedmae_fast.ops.attention import attention_reference
 
 Grid = tuple[int, int]
@@ -121,11 +122,15 @@ class AedMae(nn.Module):
     """Masked auto-encoder with a teacher decoder, a self-distilled student decoder and a class head.
 
     A pure function of its inputs: the mask is an argument. In evaluation mode nothing is random.
+
+    Attributes:
+        region: what of its frames it was trained to look at; None: all of it. Whoever adds the frames hides the rest.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.region: Region | None = None
         dim, out = config.decoder_dim, TARGET_CHANNELS * config.patch**2
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.encoder_dim))
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))

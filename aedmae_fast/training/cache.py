@@ -18,6 +18,7 @@ import numpy as np
 
 from aedmae_fast.config import CHANNELS
 from aedmae_fast.engine.feed import Block, Ended, Feed
+from aedmae_fast.model.region import Region
 from aedmae_fast.training.things import Bytes
 from aedmae_fast.version import __version__
 from aedmae_fast.video import Status, open_video
@@ -41,6 +42,7 @@ def load_clips(
     folder: Path | None,
     workers: int = 1,
     on_frames: Callable[[int], None] = lambda _: None,
+    region: Region | None = None,
 ) -> Clips:
     """Decode clips, or find them decoded.
 
@@ -50,12 +52,13 @@ def load_clips(
         folder: where the frames lie on disk; None keeps them in memory.
         workers: decoder threads.
         on_frames: called with the number of frames of each block that is decoded.
+        region: outside of it frames are black.
 
     Raises:
         ValueError: No clip at all could be decoded.
         OSError: ``folder`` cannot be written.
     """
-    keys = [clip_key(path, size) for path in paths]
+    keys = [clip_key(path, size, region) for path in paths]
     frames: dict[int, Bytes] = {}
     problems: list[tuple[Path, str]] = []
     if folder is not None:
@@ -64,7 +67,7 @@ def load_clips(
     missing = [i for i in range(len(paths)) if i not in frames]
     sinks: dict[int, _Sink] = {}
     with ExitStack() as open_sinks:
-        for event in Feed([partial(open_video, paths[i]) for i in missing], size, workers):
+        for event in Feed([partial(open_video, paths[i]) for i in missing], size, workers, region=region):
             i = missing[event.clip]
             if isinstance(event, Block):
                 if i not in sinks:
@@ -93,10 +96,12 @@ def _fingerprint(clips: Sequence[Bytes]) -> str:
     return digest.hexdigest()
 
 
-def clip_key(path: Path, size: tuple[int, int]) -> str:
+def clip_key(path: Path, size: tuple[int, int], region: Region | None = None) -> str:
     """File name of a decoded clip: its own name for people, and a hash of name, sizes, times and settings."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     digest = hashlib.sha256(f"{__version__} {size[0]}x{size[1]}".encode())
+    if region is not None:
+        digest.update(region.fingerprint().encode())
     for file in files:
         stat = file.stat() if file.exists() else None
         digest.update(f"{file.name}\0{stat and (stat.st_size, stat.st_mtime_ns)}\0".encode("utf-8", "surrogateescape"))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aedmae_fast.config import CHANNELS, WINDOW, ModelConfig
+from aedmae_fast.model.region import Region
 from aedmae_fast.training.objects import Cutouts
 from aedmae_fast.training.settings import TrainSettings
 from aedmae_fast.training.synthetic import AnomalySource, Sample, synthesise
@@ -50,6 +51,7 @@ class TrainingFrames:
     source: AnomalySource
     config: ModelConfig
     settings: TrainSettings
+    region: Region | None = None  # outside of it clips are black, and nothing is pasted
 
     def __len__(self) -> int:
         return sum(map(len, self.clips))
@@ -70,6 +72,8 @@ class TrainingFrames:
             self.settings.anomaly_share,
             self.settings.normal_share,
         )
+        if self.region is not None:
+            sample = within(self.region, sample)
         for i, offset in enumerate(OFFSETS):
             if offset and at[i] == t:  # missing: frame t itself, with all that was pasted
                 sample.frames[i] = sample.frames[MIDDLE]
@@ -101,6 +105,15 @@ class TrainingFrames:
                 return clip, index
             index -= len(frames)
         raise IndexError(f"index: expected below {len(self)}, found {index + len(self)}")
+
+
+def within(region: Region, sample: Sample) -> Sample:
+    """A sample whose pastes end at the region's border."""
+    inside = region.inside.numpy()
+    frames, target = sample.frames.copy(), sample.target.copy()
+    region.hide(torch.from_numpy(frames))
+    region.hide(torch.from_numpy(target))
+    return Sample(frames, target, sample.anomaly_map * inside)
 
 
 class Loader:

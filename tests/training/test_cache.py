@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from aedmae_fast.model.region import Region
 from aedmae_fast.training.cache import load_clips
 from tests.training.scenes import HEIGHT, WIDTH, make_clip, write_frames
 
@@ -43,6 +45,18 @@ def test_another_size_or_a_changed_source_is_decoded_anew(tmp_path: Path) -> Non
     shorter = load_clips(paths, SIZE, tmp_path / "cache")
     assert len(shorter.frames[0]) == 11
     assert len({first.fingerprint, small.fingerprint, shorter.fingerprint}) == 3
+
+
+def test_a_region_is_decoded_anew_and_black_outside(tmp_path: Path) -> None:
+    clip = make_clip(12)
+    paths = [write_frames(tmp_path / "a", clip)]
+    whole = load_clips(paths, SIZE, tmp_path / "cache")
+    inside = torch.zeros(SIZE, dtype=torch.bool)
+    inside[:, :10] = True
+    part = load_clips(paths, SIZE, tmp_path / "cache", region=Region(inside))
+    np.testing.assert_array_equal(part.frames[0][:, :, :10], clip[:, :, :10])
+    assert not part.frames[0][:, :, 10:].any()
+    assert part.fingerprint != whole.fingerprint
 
 
 def test_data_that_was_copied_elsewhere_is_the_same_data(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from aedmae_fast.model.region import Region
 from aedmae_fast.ops import motion_gradient
 from aedmae_fast.training.data import Batch, Loader
 from aedmae_fast.training.settings import TrainSettings
@@ -85,6 +88,26 @@ def test_processes_share_a_batch() -> None:
         assert torch.equal(whole, torch.stack(halves, dim=1).flatten(0, 1))
     with pytest.raises(ValueError, match="8 does not divide among 3 processes"):
         Loader(frames, 8, world=3)
+
+
+def test_nothing_is_pasted_outside_of_the_region() -> None:
+    inside = torch.zeros(TINY.height, TINY.width, dtype=torch.bool)
+    inside[:, :32] = True
+    whole = training_frames(TrainSettings(anomaly_share=1, normal_share=1))
+    region = Region(inside)
+    for clip in whole.clips:
+        region.hide(torch.from_numpy(clip))  # as load_clips does
+    part = replace(whole, region=region)
+    indices = list(range(0, len(whole), 4))
+    everywhere, there = whole.batch(indices, 0), part.batch(indices, 0)
+    for tensor in (there.windows, there.target, there.gradient):
+        assert not tensor[..., 32:, :].any()
+    assert not there.anomaly_map[..., 32:].any()
+    assert everywhere.anomaly_map[..., 32:].any()
+    assert torch.equal(there.windows[..., :32, :], everywhere.windows[..., :32, :])
+    assert torch.equal(there.anomaly_map[..., :32], everywhere.anomaly_map[..., :32])
+    assert torch.equal(there.abnormal, everywhere.anomaly_map[..., :32].flatten(1).any(1))
+    assert 0 < there.abnormal.sum() < everywhere.abnormal.sum()
 
 
 def test_a_failing_batch_is_the_consumers_error(monkeypatch: pytest.MonkeyPatch) -> None:
