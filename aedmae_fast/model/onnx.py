@@ -8,6 +8,7 @@ The file is complete: weights and the bank of masks lie in it. Its inputs and ou
     student      float32 [B, L, 4*d*d]
     class_logit  float32 [B]              absent without a class head
 
+A network's region is not in it: its frames have to be black outside (:meth:`aedmae_fast.model.region.Region.hide`).
 :func:`aedmae_fast.ops.discrepancy_map.discrepancy_map_reference` says how a score is made of the predictions.
 """
 

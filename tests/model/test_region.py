@@ -13,10 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from aedmae_fast import Scorer, load_model
 from aedmae_fast.config import PRESETS
+from aedmae_fast.engine.runner import Runner
 from aedmae_fast.model.checkpoint import FORMAT, CheckpointError, save_model
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.model.region import Region, load_region
 from tests.conftest import TINY
+from tests.engine.graph_twin import CaptureTwin
 from tests.training.scenes import write_frames
 
 SIZE = TINY.height, TINY.width
@@ -127,6 +129,15 @@ def test_a_stream_and_a_file_look_where_a_clip_does(tiny_model: AedMae, image: P
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(given, frames)  # what was pushed is left alone
     np.testing.assert_array_equal(scorer.score(write_frames(tmp_path / "clip", frames)).raw, expected)
+
+
+@pytest.mark.parametrize("preset", ["paper", "release-avenue"])
+def test_a_graph_looks_there_too(tiny_model: AedMae, image: Path, preset: str) -> None:
+    scorer = Scorer(tiny_model, preset=preset, device="cpu", precision="fp32", region=image)
+    expected = list(scorer.maps_of_frames(clip(1)))
+    scorer.runner = Runner(tiny_model, PRESETS[preset], "cpu", "fp32", 1, scorer.region, capture=CaptureTwin)
+    for one, other in zip(scorer.maps_of_frames(clip(1)), expected, strict=True):
+        np.testing.assert_array_equal(one.values, other.values)
 
 
 def test_the_whole_picture_is_as_none(tiny_model: AedMae, tmp_path: Path) -> None:
