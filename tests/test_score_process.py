@@ -174,7 +174,10 @@ def test_a_file_that_hangs_is_given_up(checkpoint: Path, tmp_path: Path) -> None
         arguments = [sys.executable, script, *command(checkpoint, folder, out)[3:]]
         run = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=120)
         assert run.returncode == SOME_NOT_OK
-        assert "hangs.mp4: failed: no frame for 2 seconds: the decoder or the disk hangs; given up" in run.stderr
+        assert (
+            "hangs.mp4: failed: nothing read or decoded for 2 seconds: the decoder or the disk hangs; given up"
+            in run.stderr
+        )
         assert "Traceback" not in run.stderr
         assert sorted(p.name for p in out.glob("*.csv")) == ["a.mp4.csv", "z.mp4.csv"]
     assert "2 of 3 are finished" in run.stderr

@@ -24,10 +24,11 @@ from aedmae_fast.engine.streams import current, decode_stream, hand_over
 from aedmae_fast.model.region import Region
 from aedmae_fast.ops import frame_prep
 from aedmae_fast.video import Outcome, Status, Video, VideoError, VideoInfo
+from aedmae_fast.video.pulse import on_pulse
 
 BLOCK = 8  # frames handed over at a time: enough to make the hand-over's cost vanish, few enough to keep memory small
 DEPTH = 4  # blocks that may wait per worker
-HANGS = 600.0  # seconds without a frame after which a clip is given up
+HANGS = 600.0  # seconds without a sign of life after which a clip is given up
 CLOSING = 10.0  # seconds to wait for a worker's file to be closed
 
 Source = Callable[[], Video]
@@ -66,10 +67,13 @@ class _Worker:
     def __init__(self, work: Callable[[_Worker], None], name: str) -> None:
         self.thread = threading.Thread(target=work, args=(self,), name=name, daemon=True)
         self.clip: int | None = None  # that it decodes
-        self.beats = 0  # one for every sign of life
+        self.beats = 0  # one for every sign of life: what was read, decoded, or waits for room
         self.silence = Silence()
         self.lock = threading.Lock()  # held while an event of it is queued
         self.left_behind = False
+
+    def beat(self) -> None:
+        self.beats += 1
 
 
 class Feed:
@@ -140,7 +144,7 @@ class Feed:
             with worker.lock:  # so that it says nothing of its clip after this
                 if worker.beats != beats:
                     continue
-                reason = f"no frame for {HANGS:.0f} seconds: the decoder or the disk hangs; given up"
+                reason = f"nothing read or decoded for {HANGS:.0f} seconds: the decoder or the disk hangs; given up"
                 try:
                     self._queue.put_nowait((Ended(clip, Outcome(Status.FAILED, reason)), lambda: None))
                 except queue.Full:  # then the next time
@@ -150,6 +154,7 @@ class Feed:
             self._workers[i].thread.start()
 
     def _work(self, worker: _Worker) -> None:
+        on_pulse(worker.beat)
         try:
             with current(decode_stream(self._device)):
                 while not self._stop.is_set() and not worker.left_behind:
@@ -157,7 +162,7 @@ class Feed:
                         index, source = next(self._sources, (-1, None))
                     if source is None:
                         break
-                    worker.beats += 1
+                    worker.beat()
                     worker.clip = index
                     self._decode(worker, index, source)
                     worker.clip = None
@@ -186,7 +191,7 @@ class Feed:
         frames: list[Tensor] = []
         times: list[float] = []
         for chunk in video:
-            worker.beats += 1
+            worker.beat()
             frames.append(frame_prep(list(chunk.planes), *self._size, matrix=chunk.matrix, full_range=chunk.full_range))
             times.extend(chunk.times)
             if len(times) >= BLOCK:
@@ -201,7 +206,7 @@ class Feed:
     def _put(self, worker: _Worker, item: tuple[Event, Taking] | BaseException | None) -> bool:
         """Wait for room; False if the feed is being closed meanwhile, or the worker was left behind."""
         while not self._stop.is_set():
-            worker.beats += 1
+            worker.beat()
             with worker.lock:
                 if worker.left_behind:
                     return False

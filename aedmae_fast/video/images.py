@@ -17,6 +17,7 @@ from torch import Tensor
 
 from aedmae_fast.ops.frame_prep import MAX_SIZE
 from aedmae_fast.video import Chunk, Outcome, Status, VideoError, VideoInfo
+from aedmae_fast.video.pulse import pulse
 
 __all__ = ["FRAMES_FPS", "IMAGE_SUFFIXES", "ImageFolder", "frame_paths", "is_frame_folder", "natural_key"]
 
@@ -84,6 +85,7 @@ class ImageFolder:
         index = 0
         broken: list[str] = []
         for path in self._images:
+            pulse()
             try:
                 plane = _read(path)
             except _BROKEN as error:

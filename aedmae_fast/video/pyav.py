@@ -33,6 +33,7 @@ from torch import Tensor
 
 from aedmae_fast.ops.frame_prep import MAX_SIZE
 from aedmae_fast.video import Chunk, Matrix, Outcome, Status, VideoError, VideoInfo
+from aedmae_fast.video.pulse import pulse
 from aedmae_fast.video.survey import Survey
 from aedmae_fast.video.verdict import Clock, Met, Promise, judge
 
@@ -271,6 +272,7 @@ def _packets(container: InputContainer, stream: VideoStream, promise: Promise, m
     watched = (stream,) if promise.counted else tuple(container.streams)
     try:
         for packet in container.demux(watched):
+            pulse()
             # An empty packet tells the decoder that the end has come: the demuxer's last word for each stream, but
             # also an AVI's sign for a frame left out.
             if packet.size == 0:

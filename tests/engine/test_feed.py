@@ -13,6 +13,7 @@ import torch
 from aedmae_fast.engine import feed as feed_module
 from aedmae_fast.engine.feed import BLOCK, DEPTH, Block, Ended, Event, Feed, Opened
 from aedmae_fast.video import Chunk, Outcome, Status, VideoInfo
+from aedmae_fast.video.pulse import pulse
 
 
 class FakeVideo:
@@ -97,6 +98,16 @@ class HangingVideo(FakeVideo):
             yield chunk
 
 
+class SearchingVideo(FakeVideo):
+    """Reads for three seconds before its first frame."""
+
+    def __iter__(self) -> Iterator[Chunk]:
+        for _ in range(30):
+            time.sleep(0.1)
+            pulse()
+        yield from super().__iter__()
+
+
 class SlowVideo(FakeVideo):
     """A frame every 50 ms."""
 
@@ -162,6 +173,12 @@ def test_one_that_comes_back_is_not_listened_to() -> None:
     while not hanging.closed and time.monotonic() < deadline:
         time.sleep(0.01)
     assert hanging.closed  # its thread went on, closed the file, and took no other
+
+
+@pytest.mark.usefixtures("impatient")
+def test_one_that_reads_without_finding_a_frame_does_not_hang() -> None:
+    found = events([SearchingVideo(3), FakeVideo(3)], workers=1)
+    assert [event.outcome.status for event in found if isinstance(event, Ended)] == [Status.OK, Status.OK]
 
 
 @pytest.mark.usefixtures("impatient")
