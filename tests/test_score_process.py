@@ -88,22 +88,25 @@ def test_stopped_in_the_middle(checkpoint: Path, tmp_path: Path, how: signal.Sig
     assert sorted(p.name for p in out.iterdir() if p.is_dir()) == []
 
 
-DEADLY = """
-import os, signal, sys
+SCRIPT = """
+import os, signal, sys, time
 
-from aedmae_fast.engine import scorer
+from aedmae_fast.engine import feed, scorer
 from aedmae_fast.score import main
 
 open_video = scorer.open_video
+feed.HANGS = 2.0
 
 
-def deadly(path, *rest):
+def hostile(path, *rest):
     if path.name == "deadly.mp4":
         os.kill(os.getpid(), signal.SIGKILL)
+    if path.name == "hangs.mp4":
+        time.sleep(1000)
     return open_video(path, *rest)
 
 
-scorer.open_video = deadly  # in processes that are started, too: they import this file
+scorer.open_video = hostile  # in processes that are started, too: they import this file
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
@@ -112,9 +115,9 @@ if __name__ == "__main__":
 
 def test_a_file_that_kills_does_so_once(checkpoint: Path, tmp_path: Path) -> None:
     """As a decoder's crash would. The next run takes it apart from the others, and so does every later one."""
-    folder, out, script = tmp_path / "videos", tmp_path / "out", tmp_path / "deadly.py"
+    folder, out, script = tmp_path / "videos", tmp_path / "out", tmp_path / "hostile.py"
     folder.mkdir()
-    script.write_text(DEADLY)
+    script.write_text(SCRIPT)
     for name in ("a", "deadly", "z"):
         write_clip(folder / f"{name}.mp4", frames=8)
     usual = command(checkpoint, folder, out)
@@ -140,34 +143,11 @@ def test_a_file_that_kills_does_so_once(checkpoint: Path, tmp_path: Path) -> Non
         assert (out / csv).read_bytes() == (tmp_path / "undisturbed" / csv).read_bytes()
 
 
-HANGING = """
-import sys, time
-
-from aedmae_fast.engine import feed, scorer
-from aedmae_fast.score import main
-
-open_video = scorer.open_video
-feed.HANGS = 2.0
-
-
-def hanging(path, *rest):
-    if path.name == "hangs.mp4":
-        time.sleep(1000)
-    return open_video(path, *rest)
-
-
-scorer.open_video = hanging  # in processes that are started, too: they import this file
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
-"""
-
-
 def test_a_file_that_hangs_is_given_up(checkpoint: Path, tmp_path: Path) -> None:
     """The others are scored, the process ends; the next run tries it again, apart from what is new."""
-    folder, out, script = tmp_path / "videos", tmp_path / "out", tmp_path / "hanging.py"
+    folder, out, script = tmp_path / "videos", tmp_path / "out", tmp_path / "hostile.py"
     folder.mkdir()
-    script.write_text(HANGING)
+    script.write_text(SCRIPT)
     for name in ("a", "hangs", "z"):
         write_clip(folder / f"{name}.mp4", frames=8)
     for _ in range(2):

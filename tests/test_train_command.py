@@ -104,7 +104,7 @@ def test_a_run_is_neither_overwritten_nor_resumed_by_accident(
         (["--lr", "-1"], "lr"),
         (["--device", "cuda:99"], "device"),
         (["--anomalies", "."], "not UBnormal"),
-        (["--region", "pyproject.toml"], "pyproject.toml is no image"),
+        (["--region", "pyproject.toml"], "pyproject.toml is no whole image"),
     ],
 )
 def test_errors_are_clear(

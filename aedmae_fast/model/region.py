@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from aedmae_fast.config import CHANNELS
@@ -69,15 +69,17 @@ def load_region(path: str | Path, size: tuple[int, int]) -> Region:
         size: height and width of the network's input.
 
     Raises:
-        ValueError: ``path`` is no image, or black all over.
+        ValueError: ``path`` is no whole image, or black all over.
         OSError: ``path`` cannot be read.
     """
     height, width = size
     try:
         with Image.open(path) as image:
             grey = image.convert("L").resize((width, height), Image.Resampling.BOX)
-    except UnidentifiedImageError as error:
-        raise ValueError(f"region: {path} is no image; expected one that is white where to look") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the file, and names it
+            raise
+        raise ValueError(f"region: {path} is no whole image; expected one that is white where to look") from error
     inside = torch.from_numpy(np.array(grey) >= WHITE)
     if not inside.any():
         raise ValueError(f"region: {path} is black all over; expected an image that is white where to look")

@@ -68,7 +68,11 @@ def test_what_is_no_region(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"region\.png"):
         load_region(path, SIZE)
     path.write_text("no image")
-    with pytest.raises(ValueError, match=r"region\.png is no image; expected one that is white where to look"):
+    with pytest.raises(ValueError, match=r"region\.png is no whole image; expected one that is white where to look"):
+        load_region(path, SIZE)
+    Image.fromarray(clip(0)[0]).save(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"region\.png is no whole image"):
         load_region(path, SIZE)
     Image.new("L", (4, 4)).save(path)
     with pytest.raises(ValueError, match=r"region\.png is black all over"):
