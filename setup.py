@@ -30,11 +30,13 @@ LIBRARY = "aedmae_fast.libaedmae_fast"
 HEADERS = sorted(str(path) for folder in ("csrc", "aedmae_fast/include") for path in Path(folder).rglob("*.h"))
 CXX_FLAGS = ["-O3", "-Wall", "-Wextra"]
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"]
+AVX512_BF16 = [*AVX512, "-mavx512vnni", "-mavx512vbmi", "-mavx512bf16"]
 ISA_FLAGS = {  # by the end of a source's name; all other sources are compiled for the baseline
     "_avx2": ["-mavx2", "-mfma"],
     "_avx512": AVX512,
     "_avx512_vnni": [*AVX512, "-mavx512vnni"],
-    "_avx512_bf16": [*AVX512, "-mavx512vnni", "-mavx512vbmi", "-mavx512bf16"],
+    "_avx512_bf16": AVX512_BF16,
+    "_amx": [*AVX512_BF16, "-mamx-tile", "-mamx-bf16", "-mamx-int8"],
 }
 
 

@@ -53,13 +53,13 @@ def cpu_backend() -> str:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether the kernels in use multiply bfloat16 (AVX512_BF16)."""
-    return bool(cpu().isa() == "avx512_bf16")
+    """Whether the kernels in use multiply bfloat16 (AVX512_BF16, AMX)."""
+    return cpu().isa() in ("avx512_bf16", "amx")
 
 
 def cpu_has_vnni() -> bool:
-    """Whether the kernels in use multiply int8 (AVX512_VNNI), which all CPUs with AVX512_BF16 do."""
-    return cpu().isa() in ("avx512_vnni", "avx512_bf16")
+    """Whether the kernels in use multiply int8 (AVX512_VNNI, AMX), which all CPUs with AVX512_BF16 do."""
+    return cpu().isa() in ("avx512_vnni", "avx512_bf16", "amx")
 
 
 @functools.cache

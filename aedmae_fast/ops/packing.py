@@ -5,7 +5,8 @@ A packed weight is an ordinary tensor: the weight [..., N, K] with zeros beyond 
     [..., panels, steps, columns, elements]        n = panel * columns + column,    k = step * elements + element
 
 in the order in which the kernels read it. How large a block is, and the dtype, depend on the instruction set in use:
-``columns`` are multiplied at a time, ``elements`` fill 32 bits, and what it cannot multiply is widened (bfloat16 to
+``columns`` are multiplied at a time, ``elements`` fill 32 bits, ``steps`` are whole tiles of AMX where those are in use,
+and what it cannot multiply is widened (bfloat16 to
 float32, int8 to int16; both are exact). A weight packed for other kernels is refused by its shape or dtype.
 
 ``linear``, ``mlp``, ``dwconv_qkv`` and ``patch_embed`` take either form and compute the same bits.
@@ -92,8 +93,8 @@ def check_packed(name: str, weight: Tensor, shape: tuple[int, ...], dtype: torch
 @functools.cache
 def _form(shape: tuple[int, ...], dtype: torch.dtype, isa: str) -> _Form:  # isa: the one in use
     *several, n, k = shape
-    most, lanes, elements = native.cpu().packing(dtype == torch.bfloat16, dtype == torch.int8)
+    most, lanes, elements, steps = native.cpu().packing(dtype == torch.bfloat16, dtype == torch.int8)
     columns = min(most, math.ceil(max(n, 1) / lanes) * lanes)
-    blocks = math.ceil(n / columns), math.ceil(k / elements), columns, elements
+    blocks = math.ceil(n / columns), math.ceil(k / (steps * elements)) * steps, columns, elements
     multiplied = {1: torch.float32, 2: torch.bfloat16} if dtype != torch.int8 else {2: torch.int16, 4: torch.int8}
     return _Form((*several, *blocks), multiplied[elements])

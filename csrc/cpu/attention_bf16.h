@@ -87,6 +87,38 @@ class Weights {
   __m512i table_[4];
 };
 
+// The weights of a query for the first `live` of two vectors of keys, zeros for the others; their sum is added to `total`.
+inline void weigh(const Weights& weights, Float first, Float second, int64_t live, Bf16* to, Float& total) {
+  const __mmask32 mask = live >= 2 * kWidth ? ~__mmask32{0} : (__mmask32{1} << live) - 1;
+  const __m512i two = _mm512_maskz_mov_epi16(mask, weights.of(first, second));
+  total = _mm512_dpbf16_ps(total, (__m512bh)two, (__m512bh)_mm512_set1_epi32(0x3f803f80));
+  _mm512_storeu_si512(to, two);
+}
+
+#if defined(__AMX_TILE__)
+// Weights of kRows queries for all keys, in rows of `stride` elements, zeros up to a whole step of tiles; and what to
+// multiply each query's by to make them a mean.
+inline void weigh_rows(const Rows<Bf16>& queries, const Panels<Bf16>& keys, float factor, Bf16* to, int64_t stride,
+                       float* scaled) {
+  const Weights weights(factor);
+  Float totals[kRows] = {};
+  alignas(64) float scores[2][kRows * kPanel];
+  const auto finish = [&](const float* panel, int64_t column) {
+    const int vecs = keys.vecs(column);
+    for (int i = 0; i < kRows; ++i)
+      for (int j = 0; j < vecs; j += 2)
+        weigh(weights, load(panel + i * kPanel + j * kWidth), load(panel + i * kPanel + (j + 1) * kWidth),
+              keys.columns - column - j * kWidth, to + i * stride + column + j * kWidth, totals[i]);
+  };
+  int turn = 0;
+  for (int64_t column = 0; column < keys.columns; column += kPanel, turn ^= 1) {
+    block(queries.data, queries.stride, kRows, keys, column, scores[turn], kPanel);
+    if (column > 0) finish(scores[turn ^ 1], column - kPanel);
+  }
+  finish(scores[turn ^ 1], (keys.columns - 1) / kPanel * kPanel);
+  for (int i = 0; i < kRows; ++i) scaled[i] = 1 / sum(totals[i]);
+}
+#else
 // Weights of kRows queries for the first `live` keys of a panel, zeros for what follows them in it; their sums are added
 // to `totals`.
 template <int vecs>
@@ -94,19 +126,12 @@ void weigh(const Rows<Bf16>& queries, const float* keys, int64_t width, int64_t 
            const Weights& weights, Bf16* to, int64_t stride, Float* totals) {
   Float scores[kRows][vecs] = {};
   products<kRows, vecs>(queries.data, queries.stride, keys, width, steps, scores);
-  const auto ones = (__m512bh)_mm512_set1_epi32(0x3f803f80);
 #pragma GCC unroll 8
-  for (int i = 0; i < kRows; ++i) {
+  for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 8
-    for (int j = 0; j < vecs; j += 2) {
-      const int64_t left = live - j * kWidth;
-      const __mmask32 mask = left >= 2 * kWidth ? ~__mmask32{0} : (__mmask32{1} << left) - 1;
-      const __m512i two =
-          _mm512_maskz_mov_epi16(mask, weights.of(scores[i][j], j + 1 < vecs ? scores[i][j + 1] : all(0)));
-      totals[i] = _mm512_dpbf16_ps(totals[i], (__m512bh)two, ones);
-      _mm512_storeu_si512(to + i * stride + j * kWidth, two);
-    }
-  }
+    for (int j = 0; j < vecs; j += 2)
+      weigh(weights, scores[i][j], j + 1 < vecs ? scores[i][j + 1] : all(0), live - j * kWidth,
+            to + i * stride + j * kWidth, totals[i]);
 }
 
 // Weights of kRows queries, in rows of `stride` elements, and what to multiply each query's by to make them a mean.
@@ -120,6 +145,7 @@ inline void weigh_rows(const Rows<Bf16>& queries, const Panels<Bf16>& keys, floa
                                    to + column, stride, totals);
   for (int i = 0; i < kRows; ++i) scaled[i] = 1 / sum(totals[i]);
 }
+#endif
 
 }  // namespace
 }  // namespace AEDMAE_ISA

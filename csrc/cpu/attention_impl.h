@@ -33,10 +33,10 @@ inline Float largest(const float* scores, int64_t n, Float most) {
   return n ? max(most, first_lanes(load(scores), n, most)) : most;
 }
 
-// Scores [n] of one query -> weights 2^(factor * (score - most)) as operands, up to a whole vector zeros; they may take
-// the scores' place. Returns their sum.
+// Scores [n] of one query -> weights 2^(factor * (score - most)) as operands, [room], zeros from n on; they may take the
+// scores' place. Returns their sum.
 template <class Operand>
-float softmax_weights(const float* scores, int64_t n, float most, float factor, Operand* weights) {
+float softmax_weights(const float* scores, int64_t n, float most, float factor, Operand* weights, int64_t room) {
   const auto weight_of = [=](int64_t j) {
     return exp2<Operand>(fma(load(scores + j), all(factor), all(-most * factor)));
   };
@@ -51,14 +51,16 @@ float softmax_weights(const float* scores, int64_t n, float most, float factor, 
     const Float weight = first_lanes(weight_of(j), n - j);
     total += weight;
     store(weights + j, weight);
+    j += kWidth;
   }
+  for (; j < room; j += kWidth) store(weights + j, all(0));
   return sum(total);
 }
 
 template <class T>
 void attention(const Attention& a, Scratch& scratch) {
   using Operand = typename OperandOf<T>::type;
-  const int64_t padded = round_up(a.n, kWidth);
+  const int64_t padded = padded_row<Operand>(a.n);
   auto keys = take_panels<Operand>(scratch, a.d, a.n);
   auto values = take_panels<Operand>(scratch, a.n, a.d);
   const auto room = take_room<Operand, T>(scratch, kRows, a.d);
@@ -82,9 +84,9 @@ void attention(const Attention& a, Scratch& scratch) {
     T* out = static_cast<T*>(a.out) + (b * a.n * a.heads + h) * a.d;
 
     const auto store_means = [&](int64_t row, int64_t rows) {  // of the values, by the weights of so many queries
-      multiply(weights, weights_stride, rows, values, [&](int64_t i, int64_t column, Float value) {
+      multiply(weights, weights_stride, rows, values, by_row([&](int64_t i, int64_t column, Float value) {
         store(out + (row + i) * a.heads * a.d + column, value * scaled[i], a.d - column);
-      });
+      }));
     };
 #if defined(__AVX512BF16__)
     if constexpr (std::is_same_v<Operand, Bf16>) {
@@ -105,13 +107,13 @@ void attention(const Attention& a, Scratch& scratch) {
       const auto queries = operands(q + row * a.q_stride[2], a.q_stride[2], rows, a.d, room);
       for (Float& lanes : most) lanes = all(-__builtin_inff());
       for (int64_t column = 0; column < a.n; column += kPanel) {
-        tile_of<Operand>(rows, keys.vecs(column))(queries.data, queries.stride, keys.panel(column), keys.width(),
-                                                  keys.steps, scores + column, padded);
-        for (int64_t i = 0; i < rows; ++i)  // here, where it costs nothing: the next tile is under way meanwhile
+        block(queries.data, queries.stride, rows, keys, column, scores + column, padded);
+        for (int64_t i = 0; i < rows; ++i)  // here, where it costs nothing: the next block is under way meanwhile
           most[i] = largest(scores + i * padded + column, a.n - column, most[i]);
       }
       for (int64_t i = 0; i < rows; ++i)
-        scaled[i] = 1 / softmax_weights(scores + i * padded, a.n, max(most[i]), factor, weights + i * weights_stride);
+        scaled[i] =
+            1 / softmax_weights(scores + i * padded, a.n, max(most[i]), factor, weights + i * weights_stride, padded);
       store_means(row, rows);
     }
   }

@@ -25,16 +25,18 @@ struct Run {
 struct Pixels {
   int64_t first, count, runs;
   Run run[kWidth];
+  int64_t whole;            // the length of all runs where it is the same, or else 0
   float bias[2][kColumns];  // of both heads, [channel][pixel]
 };
 
 inline Pixels take_pixels(const DiscrepancyMap& a, const float* const (&bias)[2], int64_t first) {
-  Pixels p{first, least(a.patch * a.patch - first, kWidth), 0, {}, {}};
+  Pixels p{first, least(a.patch * a.patch - first, kWidth), 0, {}, 0, {}};
   for (int64_t at = 0; at < p.count;) {
     const int64_t y = (first + at) / a.patch, x = (first + at) % a.patch, count = least(a.patch - x, p.count - at);
     p.run[p.runs++] = {at, count, y * a.row_stride + 3 * x, y * a.width + x};
     at += count;
   }
+  if (p.run[0].count * p.runs == kWidth && p.run[p.runs - 1].count == p.run[0].count) p.whole = p.run[0].count;
   for (int head = 0; head < 2; ++head)  // a lane without a pixel predicts what its target will be: no colour, normal
     for (int c = 0; c < kChannels; ++c)
       for (int64_t lane = 0; lane < kWidth; ++lane)
@@ -43,18 +45,20 @@ inline Pixels take_pixels(const DiscrepancyMap& a, const float* const (&bias)[2]
   return p;
 }
 
-// Three bytes a pixel -> one lane a pixel, B in the lowest byte. Reads 4 bytes beyond the last.
+// Three bytes a pixel -> one lane a pixel, B in the lowest byte.
 inline Int lanes_of_three(const uint8_t* bytes) {
 #if defined(__AVX2__)
-  const auto four = [&](int k) {
-    const __m128i spread = _mm_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1);
-    return _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + 12 * k)), spread);
-  };
-  const __m256i eight = _mm256_set_m128i(four(1), four(0));
+  const __m128i spread = _mm_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1);
 #if defined(__AVX512F__)
-  return (Int)_mm512_inserti64x4(_mm512_castsi256_si512(eight), _mm256_set_m128i(four(3), four(2)), 1);
+  const __m512i fours = _mm512_setr_epi32(0, 1, 2, 15, 3, 4, 5, 15, 6, 7, 8, 15, 9, 10, 11, 15);
+  const __m512i apart = _mm512_permutexvar_epi32(fours, _mm512_maskz_loadu_epi32(0x0fff, bytes));
+  return (Int)_mm512_shuffle_epi8(apart, _mm512_broadcast_i32x4(spread));
 #else
-  return (Int)eight;
+  const auto four = [](const uint8_t* from, __m128i order) {
+    return _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)), order);
+  };
+  const __m128i later = _mm_setr_epi8(4, 5, 6, -1, 7, 8, 9, -1, 10, 11, 12, -1, 13, 14, 15, -1);
+  return (Int)_mm256_set_m128i(four(bytes + 8, later), four(bytes, spread));
 #endif
 #else
   Int bgr;
@@ -75,16 +79,22 @@ inline Float distance(Float a, Float b) {
   return squared ? (a - b) * (a - b) : abs(a - b);
 }
 
-// Both heads' products of one token, without their bias -> the map; the terms are added to `sums` [3].
-template <bool squared>
+// Both heads' products of one token, without their bias -> the map; the terms are added to `sums` [3]. `whole` is that of
+// the pixels, known to the compiler where it is not 0.
+template <bool squared, int64_t whole>
 inline void finish(const DiscrepancyMap& a, const Pixels& p, const float* teacher, const float* student,
                    const uint8_t* frame, float* map, Float sums[3]) {
-  uint8_t bytes[3 * kWidth + 4] = {};
-  for (int64_t i = 0; i < p.runs; ++i) std::memcpy(bytes + 3 * p.run[i].at, frame + p.run[i].frame, 3 * p.run[i].count);
   Float target[kChannels], error[kChannels], gap{};
-  target_colours(bytes, target);
+  if constexpr (whole == kWidth) {
+    target_colours(frame + p.run[0].frame, target);
+  } else {
+    uint8_t bytes[3 * kWidth] = {};
+    for (int64_t i = 0; i < (whole ? kWidth / whole : p.runs); ++i)
+      std::memcpy(bytes + 3 * p.run[i].at, frame + p.run[i].frame, 3 * (whole ? whole : p.run[i].count));
+    target_colours(bytes, target);
+  }
   for (int c = 0; c < 3; ++c)
-    if (p.count < kWidth) target[c] = first_lanes(target[c], p.count);
+    if (!whole && p.count < kWidth) target[c] = first_lanes(target[c], p.count);
   target[3] = all(kNormal);
   for (int c = 0; c < kChannels; ++c) {
     const Float predicted = load(teacher + c * kWidth) + load(p.bias[0] + c * kWidth);
@@ -92,36 +102,56 @@ inline void finish(const DiscrepancyMap& a, const Pixels& p, const float* teache
     gap += distance<squared>(predicted, load(student + c * kWidth) + load(p.bias[1] + c * kWidth));
   }
   const Float colour = error[0] + error[1] + error[2];
-  float combined[kWidth];
-  store(combined, a.weights[0] * colour + a.weights[1] * error[3] + a.weights[2] * gap);
-  for (int64_t i = 0; i < p.runs; ++i)
-    std::memcpy(map + p.run[i].map, combined + p.run[i].at, sizeof(float) * p.run[i].count);
+  const Float combined = a.weights[0] * colour + a.weights[1] * error[3] + a.weights[2] * gap;
+  if constexpr (whole == kWidth) {
+    store(map + p.run[0].map, combined);
+  } else {
+    float pixels[kWidth];
+    store(pixels, combined);
+    for (int64_t i = 0; i < (whole ? kWidth / whole : p.runs); ++i)
+      std::memcpy(map + p.run[i].map, pixels + p.run[i].at, sizeof(float) * (whole ? whole : p.run[i].count));
+  }
   sums[0] += colour, sums[1] += error[3], sums[2] += gap;
 }
 
 // These pixels of every patch of a frame. sums: [3][kWidth].
-template <bool squared, class Operand>
+template <bool squared, int64_t whole, class Operand>
 void pixels_of_frame(const DiscrepancyMap& a, const Pixels& p, const Rows<Operand>* states,
                      const Panels<Operand>* weights, int64_t frame, double* sums) {
   const int64_t across = a.width / a.patch, tokens = a.height / a.patch * across;
-  alignas(64) float products[2][kRows * kColumns];
-  for (int64_t first = 0; first < tokens; first += kRows) {
-    const int64_t rows = least(tokens - first, kRows);
-    for (int head = 0; head < 2; ++head)
-      for (int64_t column = 0; column < kColumns; column += kPanel)
-        tile_of<Operand>(rows, kVecs)(states[head].data + first * states[head].stride, states[head].stride,
-                                      weights[head].panel(column), weights[head].width(), weights[head].steps,
-                                      products[head] + column, kColumns);
+  alignas(64) float products[2][2][kRows * kColumns];  // of this block and, as in `multiply`, of the one before
+  int64_t token_row = 0, token_column = 0;
+  for (int64_t first = 0, turn = 0; first < tokens + kRows; first += kRows, turn ^= 1) {
+    if (first < tokens)
+      for (int head = 0; head < 2; ++head)
+        for (int64_t column = 0; column < kColumns; column += kPanel)
+          block(states[head].data + first * states[head].stride, states[head].stride, least(tokens - first, kRows),
+                weights[head], column, products[turn][head] + column, kColumns);
+    if (first == 0) continue;
+    const int64_t rows = least(tokens - (first - kRows), kRows);
     Float terms[3]{};
     for (int64_t i = 0; i < rows; ++i) {
-      const int64_t y = (first + i) / across * a.patch, x = (first + i) % across * a.patch;
-      finish<squared>(a, p, products[0] + i * kColumns, products[1] + i * kColumns,
-                      a.frames + frame * a.frame_stride + y * a.row_stride + 3 * x,
-                      a.map + (frame * a.height + y) * a.width + x, terms);
+      const int64_t y = token_row * a.patch, x = token_column * a.patch;
+      finish<squared, whole>(a, p, products[turn ^ 1][0] + i * kColumns, products[turn ^ 1][1] + i * kColumns,
+                             a.frames + frame * a.frame_stride + y * a.row_stride + 3 * x,
+                             a.map + (frame * a.height + y) * a.width + x, terms);
+      if (++token_column == across) ++token_row, token_column = 0;
     }
     for (int term = 0; term < 3; ++term)
       for (int lane = 0; lane < kWidth; ++lane) sums[term * kWidth + lane] += static_cast<double>(terms[term][lane]);
   }
+}
+
+template <class Operand>
+auto pixels_of_frame(bool squared, int64_t whole) {
+  const auto of = [=](auto length) {
+    constexpr int64_t known = decltype(length)::value;
+    return squared ? pixels_of_frame<true, known, Operand> : pixels_of_frame<false, known, Operand>;
+  };
+  if (whole == kWidth) return of(std::integral_constant<int64_t, kWidth>());
+  if (whole == 8) return of(std::integral_constant<int64_t, 8>());
+  if (whole == 4) return of(std::integral_constant<int64_t, 4>());
+  return of(std::integral_constant<int64_t, 0>());
 }
 
 template <class T>
@@ -141,7 +171,6 @@ void discrepancy_map(const DiscrepancyMap& a, Scratch& scratch) {
   auto* const sums = take<double>(scratch, a.batch * 3 * kWidth);
   for (int64_t i = 0; i < a.batch * 3 * kWidth; ++i) sums[i] = 0;
 
-  const auto one = a.squared ? pixels_of_frame<true, Operand> : pixels_of_frame<false, Operand>;
   for (int64_t first = 0; first < a.patch * a.patch; first += kWidth) {
     const Pixels pixels = take_pixels(a, bias, first);
     for (int head = 0; head < 2; ++head)
@@ -150,7 +179,7 @@ void discrepancy_map(const DiscrepancyMap& a, Scratch& scratch) {
         return pixel < pixels.count ? static_cast<const T*>(a.head[head].weight) + value * a.c : nullptr;
       });
     for (int64_t frame = 0; frame < a.batch; ++frame)
-      one(a, pixels, states + 2 * frame, weights, frame, sums + frame * 3 * kWidth);
+      pixels_of_frame<Operand>(a.squared, pixels.whole)(a, pixels, states + 2 * frame, weights, frame, sums + frame * 3 * kWidth);
   }
   for (int64_t i = 0; i < 3 * a.batch; ++i) {
     double sum = 0;

@@ -83,9 +83,9 @@ void dwconv_qkv(const DwconvQkv& a, Scratch& scratch) {
       for (int w = 0; w < 3; ++w) {
         T* out = static_cast<T*>(a.out) + ((w * a.batch + b) * n + row) * a.c;
         const auto projected = operands(y + w * kBlock * c_padded, c_padded, rows, c_padded, room);
-        apply(projected, rows, proj[w], [&](int64_t i, int64_t column, Float value) {
+        apply(projected, rows, proj[w], by_row([&](int64_t i, int64_t column, Float value) {
           store(out + i * a.c + column, value, a.c - column);
-        });
+        }));
       }
     }
   }

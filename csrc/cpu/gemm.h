@@ -4,27 +4,37 @@
 //
 // Weights come packed (aedmae_fast/ops/packing.py), or are packed anew in every call.
 //
-// An operand is float, bfloat16 where the instruction set multiplies it (vdpbf16ps), or a level of a quantized row.
-// They go by steps of 32 bits along k: one float, two bfloat16, two or four levels.
+// An operand is float, bfloat16 where the instruction set multiplies it (vdpbf16ps, or AMX's tiles), or a level of a
+// quantized row. They go by steps of 32 bits along k: one float, two bfloat16, two or four levels.
 #pragma once
 
 #include <type_traits>
 
+#include "amx_tiles.h"
 #include "levels.h"
 
 namespace aedmae {
 namespace AEDMAE_ISA {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kRows = 6, kVecs = 4;  // of a tile: 24 accumulators of 32 registers
+// Of a block of the result that is computed at a time.
+#if defined(__AMX_TILE__)
+constexpr int kRows = 16, kVecs = 4;  // four of the eight tiles
+#elif defined(__AVX512F__)
+constexpr int kRows = 6, kVecs = 4;  // 24 accumulators of 32 registers
 #else
 constexpr int kRows = 6, kVecs = 2;  // 12 of 16
 #endif
-constexpr int64_t kPanel = kVecs * kWidth;  // columns of a tile
+constexpr int64_t kPanel = kVecs * kWidth;  // columns of a block
 
 template <class T>
 constexpr int64_t kPerStep = 4 / sizeof(T);
+
+#if defined(__AMX_TILE__)
+constexpr int64_t kStepsAtOnce = 16;  // a tile's; rows and columns go on with zeros up to a whole one
+#else
+constexpr int64_t kStepsAtOnce = 1;
+#endif
 
 // What tensors of T are multiplied as.
 template <class T>
@@ -48,14 +58,14 @@ template <class Operand>
 using Sum = std::conditional_t<std::is_same_v<Operand, Level>, Int, Float>;
 
 // B [K, N], packed: panels of kPanel columns, or of as many vectors as a narrower B needs, each [steps][columns]. What
-// the last step has beyond K is zeros, as are columns from N on up to a whole vector; those behind it are not read.
+// the last steps have beyond K is zeros, as are columns from N on up to a whole vector; those behind it are not read.
 template <class Operand>
 struct Panels {
   float* data;  // one element a step and column
   int64_t steps, columns;
 
   Panels(float* to, int64_t k, int64_t n)
-      : data(to), steps(round_up(k, kPerStep<Operand>) / kPerStep<Operand>), columns(n) {}
+      : data(to), steps(round_up(k, kStepsAtOnce * kPerStep<Operand>) / kPerStep<Operand>), columns(n) {}
 
   int64_t width() const { return least(kPanel, round_up(columns, kWidth)); }  // of a panel
   int64_t size() const { return steps * round_up(columns, width()); }
@@ -159,7 +169,7 @@ void pack_rows(Panels<Operand>& b, const T* from, int64_t stride, int64_t k) {
         if constexpr (sizeof(Operand) == 4) {
           store(to, load(row, live));
         } else {  // the bfloat16 of two rows side by side: widened, the first is shifted back down
-          const Uint first = (Uint)load(row, live) >> 16;
+          const Uint first = 2 * s < k ? (Uint)load(row, live) >> 16 : Uint{};
           const Uint second = 2 * s + 1 < k ? (Uint)load(row + stride, live) : Uint{};
           store(to, (Float)(first | second));
         }
@@ -168,7 +178,7 @@ void pack_rows(Panels<Operand>& b, const T* from, int64_t stride, int64_t k) {
   }
 }
 
-// Rows as operands, `stride` elements from row to row and, but for levels, zeros up to the end of the last step.
+// Rows as operands, `stride` elements from row to row and, but for levels, zeros up to the end of the last steps.
 template <class Operand>
 struct Rows {
   const Operand* data;
@@ -185,7 +195,7 @@ struct Room {
 
 template <class Operand, class T>
 bool are_operands(int64_t size) {
-  return std::is_same_v<Operand, T> && size % kPerStep<Operand> == 0;
+  return std::is_same_v<Operand, T> && size % (kStepsAtOnce * kPerStep<Operand>) == 0;
 }
 
 template <class Operand>
@@ -226,6 +236,19 @@ inline Float multiply_add(const Bf16* a, Float b, Float c) {
 }
 #endif
 
+#if defined(__AMX_TILE__)
+// c [rows, kVecs * kWidth or less] = a [rows, K] times the panel of b at `column`; sums that are integers as the bits that
+// they have.
+template <class Operand>
+void block(const Operand* a, int64_t a_stride, int64_t rows, const Panels<Operand>& b, int64_t column, float* c,
+           int64_t c_stride) {
+  constexpr decltype(&multiply_tiles<kVecs, Operand>) of_vecs[] = {
+      multiply_tiles<1, Operand>, multiply_tiles<2, Operand>, multiply_tiles<3, Operand>, multiply_tiles<4, Operand>};
+  if (rows < kRows) set_tiles(rows);
+  of_vecs[b.vecs(column) - 1](a, a_stride, b.panel(column), b.width(), b.steps, c, c_stride);
+  if (rows < kRows) set_tiles(kRows);
+}
+#else
 // a [rows, K] times one panel, in registers.
 template <int rows, int vecs, class Operand>
 inline __attribute__((always_inline)) void products(const Operand* __restrict a, int64_t a_stride,
@@ -269,7 +292,7 @@ Tile<Operand> tile_of(int vecs) {
 }
 
 template <class Operand>
-Tile<Operand> tile_of(int64_t rows, int vecs) {
+Tile<Operand> tile_of(int64_t rows, int vecs) {  // one of kRows at most
   switch (rows) {
     case 1:
       return tile_of<1, Operand>(vecs);
@@ -285,6 +308,13 @@ Tile<Operand> tile_of(int64_t rows, int vecs) {
       return tile_of<kRows, Operand>(vecs);
   }
 }
+
+template <class Operand>
+void block(const Operand* a, int64_t a_stride, int64_t rows, const Panels<Operand>& b, int64_t column, float* c,
+           int64_t c_stride) {
+  tile_of<Operand>(rows, b.vecs(column))(a, a_stride, b.panel(column), b.width(), b.steps, c, c_stride);
+}
+#endif
 
 // The int32 sums of each column of quantized weights, times kLift: what levels that are so much too high add up to.
 inline const float* take_lifts(Scratch& scratch, const Panels<Level>& b) {
@@ -302,19 +332,48 @@ inline const float* take_lifts(Scratch& scratch, const Panels<Level>& b) {
   return to;
 }
 
-// Calls epilogue(row, column, vector) for every kWidth columns of a [rows, K] times B. Lanes from N on hold zeros.
+// Calls epilogue(row, column, vectors) for every kWidth columns of a few rows from `row` on, kAtOnce or one, of a [rows, K]
+// times B. Lanes from N on hold zeros.
+//
+// It lags one block behind: what tiles have stored is slow to be loaded while it is on its way to the cache, and the next
+// block's products go on beside it.
 template <class Operand, class Epilogue>
 inline void multiply(const Operand* a, int64_t a_stride, int64_t rows, const Panels<Operand>& b, Epilogue epilogue) {
-  alignas(64) float c[kRows * kPanel];
-  for (int64_t column = 0; column < b.columns; column += kPanel) {
-    const int vecs = b.vecs(column);
-    for (int64_t row = 0; row < rows; row += kRows) {
-      const int64_t count = least(rows - row, kRows);
-      tile_of<Operand>(count, vecs)(a + row * a_stride, a_stride, b.panel(column), b.width(), b.steps, c, kPanel);
-      for (int64_t i = 0; i < count; ++i)
-        for (int j = 0; j < vecs; ++j) epilogue(row + i, column + j * kWidth, load(c + i * kPanel + j * kWidth));
+  alignas(64) float products[2][kRows * kPanel];
+  if (rows <= 0) return;
+  int64_t row = 0, column = 0, last_row = 0, last_column = -1;
+  for (int turn = 0; last_column < b.columns; turn ^= 1) {
+    if (column < b.columns) block(a + row * a_stride, a_stride, least(rows - row, kRows), b, column, products[turn], kPanel);
+    if (last_column >= 0) {
+      const float* const c = products[turn ^ 1];
+      const int count = static_cast<int>(least(rows - last_row, kRows)), vecs = b.vecs(last_column);
+      for (int j = 0; j < vecs; ++j) {
+        int i = 0;
+        for (; i + kAtOnce <= count; i += kAtOnce) {
+          Float vectors[kAtOnce];
+#pragma GCC unroll 8
+          for (int r = 0; r < kAtOnce; ++r) vectors[r] = load(c + (i + r) * kPanel + j * kWidth);
+          epilogue(last_row + i, last_column + j * kWidth, vectors);
+        }
+        for (; i < count; ++i) {
+          Float vectors[] = {load(c + i * kPanel + j * kWidth)};
+          epilogue(last_row + i, last_column + j * kWidth, vectors);
+        }
+      }
     }
+    last_row = row, last_column = column;
+    row += kRows;
+    if (row >= rows) row = 0, column += kPanel;
   }
+}
+
+// An epilogue for vectors of several rows from one for a row.
+template <class Epilogue>
+auto by_row(Epilogue epilogue) {
+  return [=](int64_t row, int64_t column, auto& vectors) __attribute__((always_inline)) {
+#pragma GCC unroll 8
+    for (const Float& vector : vectors) epilogue(row++, column, vector);
+  };
 }
 
 }  // namespace

@@ -4,8 +4,26 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace aedmae {
 namespace {
+
+#if defined(__x86_64__)
+// Whether the CPU has AMX and the operating system lets this process use its tiles, for which Linux has to be asked.
+bool may_use_tiles() {
+#if defined(__linux__)
+  constexpr long kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
+         __builtin_cpu_supports("amx-int8") && syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+#endif
 
 const std::vector<Kernels>& available() {
   static const std::vector<Kernels> tables = [] {
@@ -30,6 +48,9 @@ const std::vector<Kernels>& available() {
       found.push_back({"avx512_bf16", avx512::frame_prep_rows, avx512::smooth_max_kernels, avx512::motion_kernels,
                        avx512::network_f32, avx512_bf16::network_bf16, avx512_vnni::int8_f32,
                        avx512_bf16::int8_bf16});
+    if (has_vnni && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bf16") && may_use_tiles())
+      found.push_back({"amx", avx512::frame_prep_rows, avx512::smooth_max_kernels, avx512::motion_kernels,
+                       avx512::network_f32, amx::network_bf16, amx::int8_f32, amx::int8_bf16});
 #endif
     return found;
   }();

@@ -47,19 +47,20 @@ Layer<Operand> take_layer(Scratch& scratch, const void* weight, bool packed, con
   return layer;
 }
 
-// Calls epilogue(row, column, vector) for every kWidth columns of the layer's result, bias included. Lanes from N on
-// hold zeros.
+// Calls epilogue(row, column, vectors) as `multiply` does, of the layer's result, bias included.
 template <class Operand, class Epilogue>
 inline void apply(const Rows<Operand>& x, int64_t rows, const Layer<Operand>& layer, Epilogue epilogue) {
-  multiply(x.data, x.stride, rows, layer.weight, [&](int64_t i, int64_t column, Float value) {
+  multiply(x.data, x.stride, rows, layer.weight, [&](int64_t row, int64_t column, auto& vectors) __attribute__((always_inline)) {
     const Float bias = load(layer.bias + column);
     if constexpr (std::is_same_v<Operand, Level>) {
-      Int sum = (Int)value;
-      if (layer.lifts) sum -= (Int)load(layer.lifts + column);
-      epilogue(i, column, fma(to_float(sum), all(x.scales[i]) * load(layer.scale + column), bias));
+      const Int lift = layer.lifts ? (Int)load(layer.lifts + column) : Int{};
+      const Float scale = load(layer.scale + column);
+      const float* scales = x.scales + row;
+      for (Float& sum : vectors) sum = fma(to_float((Int)sum - lift), all(*scales++) * scale, bias);
     } else {
-      epilogue(i, column, value + bias);
+      for (Float& sum : vectors) sum += bias;
     }
+    epilogue(row, column, vectors);
   });
 }
 

@@ -18,10 +18,10 @@ void linear(const Linear& a, Scratch& scratch) {
     const auto x = operands(static_cast<const T*>(a.x) + row * a.k, a.k, rows, a.k, room);
     const T* residual = a.residual ? static_cast<const T*>(a.residual) + row * a.n : nullptr;
     T* out = static_cast<T*>(a.out) + row * a.n;
-    apply(x, rows, layer, [&](int64_t i, int64_t column, Float value) {
+    apply(x, rows, layer, by_row([&](int64_t i, int64_t column, Float value) {
       const int64_t at = i * a.n + column, live = a.n - column;
       store(out + at, residual ? load(residual + at, live) + value : value, live);
-    });
+    }));
   }
 }
 

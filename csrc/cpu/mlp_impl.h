@@ -32,14 +32,15 @@ void mlp(const Mlp& a, Scratch& scratch) {
       T* to = out + row * a.c;
       for (int64_t i = 0; i < rows; ++i) layer_norm(norm, from + i * a.c, y + i * c_padded, c_padded);
       const auto normed = operands(y, c_padded, rows, c_padded, y_room);
-      apply(normed, rows, up, [&](int64_t i, int64_t column, Float value) {
-        store(hidden + i * r_padded + column, gelu(value));
+      apply(normed, rows, up, [&](int64_t i, int64_t column, auto& vectors) __attribute__((always_inline)) {
+        gelu(vectors);
+        for (const Float& vector : vectors) store(hidden + i++ * r_padded + column, vector);
       });
       const auto active = operands(hidden, r_padded, rows, r_padded, hidden_room);
-      apply(active, rows, down, [&](int64_t i, int64_t column, Float value) {
+      apply(active, rows, down, by_row([&](int64_t i, int64_t column, Float value) {
         const int64_t at = i * a.c + column, live = a.c - column;
         store(to + at, load(from + at, live) + value, live);
-      });
+      }));
     }
   }
 }

@@ -94,6 +94,7 @@ struct Packing {
   int64_t columns;   // of a panel
   int64_t lanes;     // what the columns of a narrower weight are rounded up to
   int64_t elements;  // of a step, 32 bits of them
+  int64_t steps;     // what their number is rounded up to
 };
 
 // What is compiled once per instruction set, for one dtype.
@@ -134,6 +135,10 @@ extern const Int8Kernels int8_f32, int8_bf16;  // the rest is as in avx512
 namespace avx512_bf16 {
 extern const NetworkKernels network_bf16;  // for float32 it has nothing that the others have not
 extern const Int8Kernels int8_bf16;
+}
+namespace amx {
+extern const NetworkKernels network_bf16;
+extern const Int8Kernels int8_f32, int8_bf16;
 }
 
 }  // namespace aedmae

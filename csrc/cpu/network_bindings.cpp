@@ -76,9 +76,9 @@ void bind_patch_embed(bool bf16, bool packed, Address frames, Address windows, A
                  shape[5]});
 }
 
-std::array<int64_t, 3> packing(bool bf16, bool quantized) {  // columns of a panel, lanes, elements of a step
+std::array<int64_t, 4> packing(bool bf16, bool quantized) {  // columns of a panel, lanes, elements of a step, steps
   const Packing p = quantized ? int8(bf16).packing : network(bf16).packing;
-  return {p.columns, p.lanes, p.elements};
+  return {p.columns, p.lanes, p.elements, p.steps};
 }
 
 }  // namespace

@@ -13,16 +13,28 @@ namespace AEDMAE_ISA {
 namespace {
 
 template <class Operand>
-constexpr Packing packing_of{kPanel, kWidth, kPerStep<Operand>};
+constexpr Packing packing_of{kPanel, kWidth, kPerStep<Operand>, kStepsAtOnce};
+
+// A kernel with the tiles that it needs set up for as long as it runs.
+template <class Args, void (*kernel)(const Args&, Scratch&)>
+void in_tiles(const Args& args, Scratch& scratch) {
+  const Tiles tiles;
+  kernel(args, scratch);
+}
 
 template <class T, class Operand = typename OperandOf<T>::type>
-constexpr NetworkKernels network_of{packing_of<Operand>,    attention<T>,       discrepancy_map<T>,
-                                    dwconv_qkv<T, Operand>, linear<T, Operand>, mlp<T, Operand>,
-                                    patch_embed<T, Operand>};
+constexpr NetworkKernels network_of{packing_of<Operand>,
+                                    in_tiles<Attention, attention<T>>,
+                                    in_tiles<DiscrepancyMap, discrepancy_map<T>>,
+                                    in_tiles<DwconvQkv, dwconv_qkv<T, Operand>>,
+                                    in_tiles<Linear, linear<T, Operand>>,
+                                    in_tiles<Mlp, mlp<T, Operand>>,
+                                    in_tiles<PatchEmbed, patch_embed<T, Operand>>};
 
 template <class T>
-constexpr Int8Kernels int8_of{packing_of<Level>, dwconv_qkv<T, Level>, linear<T, Level>, mlp<T, Level>,
-                              patch_embed<T, Level>};
+constexpr Int8Kernels int8_of{packing_of<Level>, in_tiles<DwconvQkv, dwconv_qkv<T, Level>>,
+                              in_tiles<Linear, linear<T, Level>>, in_tiles<Mlp, mlp<T, Level>>,
+                              in_tiles<PatchEmbed, patch_embed<T, Level>>};
 
 }  // namespace
 }  // namespace AEDMAE_ISA

@@ -30,22 +30,22 @@ void gather(const PatchEmbed& a, const int64_t* window, int64_t token, Operand* 
 template <class T, class Operand>
 void patch_embed(const PatchEmbed& a, Scratch& scratch) {
   constexpr int64_t kBlock = 8 * kRows;
-  const int64_t k = 9 * a.patch * a.patch, stride = round_up(k, kWidth), c_padded = round_up(a.c, kWidth);
+  const int64_t k = 9 * a.patch * a.patch, stride = padded_row<Operand>(k), c_padded = round_up(a.c, kWidth);
   const Norm norm = take_norm<T>(scratch, a.norm_weight, a.norm_bias, a.c);
   const auto layer = take_layer<Operand, T>(scratch, a.weight, a.packed, a.bias, a.scale, k, a.c, false);
   auto* pixels = take<Operand>(scratch, kBlock * stride);
   auto* tokens = take<float>(scratch, kBlock * c_padded);
   auto* ones = take<float>(scratch, kBlock);
   for (int64_t i = 0; i < kBlock; ++i) ones[i] = 1;
-  std::memset(pixels, 0, kBlock * stride * sizeof(Operand));  // the last step may reach beyond k
+  std::memset(pixels, 0, kBlock * stride * sizeof(Operand));  // the last steps may reach beyond k
 
   for (int64_t b = 0; b < a.batch; ++b)
     for (int64_t row = 0; row < a.visible; row += kBlock) {
       const int64_t rows = least(a.visible - row, kBlock), first = b * a.visible + row;
       for (int64_t i = 0; i < rows; ++i) gather(a, a.windows + 3 * b, a.ids_keep[first + i], pixels + i * stride);
-      apply(Rows<Operand>{pixels, stride, ones}, rows, layer, [&](int64_t i, int64_t column, Float value) {
+      apply(Rows<Operand>{pixels, stride, ones}, rows, layer, by_row([&](int64_t i, int64_t column, Float value) {
         store(tokens + i * c_padded + column, value);
-      });
+      }));
       for (int64_t i = 0; i < rows; ++i)
         layer_norm(norm, tokens + i * c_padded, static_cast<T*>(a.out) + (first + i) * a.c, a.c);
     }

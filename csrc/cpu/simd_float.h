@@ -30,6 +30,13 @@ typedef int32_t Int __attribute__((vector_size(4 * kWidth)));
 typedef uint32_t Uint __attribute__((vector_size(4 * kWidth)));
 typedef uint16_t Half __attribute__((vector_size(2 * kWidth)));
 
+// So many vectors go through a long chain of operations side by side: one alone waits for each of its results.
+#if defined(__AVX512F__)
+constexpr int kAtOnce = 4;
+#else
+constexpr int kAtOnce = 1;
+#endif
+
 constexpr int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -158,47 +165,76 @@ inline int32_t max(Int a) {
 #endif
 }
 
-// c[0] + c[1] x + c[2] x^2 + ...
-template <int n>
-inline Float polynomial(const float (&c)[n], Float x) {
-  Float p = all(c[n - 1]);
+// p = c[0] + c[1] x + c[2] x^2 + ...
+template <int terms, int n>
+inline void polynomial(const float (&c)[terms], const Float (&x)[n], Float (&p)[n]) {
+  for (Float& value : p) value = all(c[terms - 1]);
 #pragma GCC unroll 8
-  for (int i = n - 2; i >= 0; --i) p = fma(p, x, all(c[i]));
-  return p;
+  for (int term = terms - 2; term >= 0; --term)
+#pragma GCC unroll 8
+    for (int i = 0; i < n; ++i) p[i] = fma(p[i], x[i], all(c[term]));
 }
 
-// 2^x for x <= 0; below -126 something from 0 to 2^-126, of -inf too; NaN stays NaN; above 0 something, for lanes that
+// x becomes 2^x for x <= 0; below -126 something from 0 to 2^-126, of -inf too; NaN stays NaN; above 0 something, for lanes that
 // nobody looks at. By minimax polynomials on [-0.5, 0.5] of relative error 7e-8, or, where the result will be rounded to
 // bfloat16 anyway, 7e-5.
-template <class Rounded>
-inline Float exp2(Float x) {
+template <class Rounded, int n>
+inline void exp2(Float (&x)[n]) {
+  Float f[n], p[n];
 #if defined(__AVX512F__)
-  const Float f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#pragma GCC unroll 8
+  for (int i = 0; i < n; ++i) f[i] = _mm512_reduce_ps(x[i], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #else
-  x = max(all(-126), x);
-  const Float shifted = x + 12582912.0f;  // 1.5 * 2^23: the nearest integer ends up in the lowest bits
-  const Float f = x - (shifted - 12582912.0f);
+  Float shifted[n];
+  for (int i = 0; i < n; ++i) {
+    x[i] = max(all(-126), x[i]);
+    shifted[i] = x[i] + 12582912.0f;  // 1.5 * 2^23: the nearest integer ends up in the lowest bits
+    f[i] = x[i] - (shifted[i] - 12582912.0f);
+  }
 #endif
   constexpr float fine[] = {1.0000000716546726f,    0.6931469670644556f,   0.24022119723872543f,
                             5.5507132739982860e-2f, 9.675541333142532e-3f, 1.3276471830623996e-3f};
   constexpr float coarse[] = {0.9999280735491458f, 0.6932609856515787f, 0.24261112211402605f, 5.5171668023530795e-2f};
-  const Float p = sizeof(Rounded) == sizeof(float) ? polynomial(fine, f) : polynomial(coarse, f);
+  if constexpr (sizeof(Rounded) == sizeof(float)) {
+    polynomial(fine, f, p);
+  } else {
+    polynomial(coarse, f, p);
+  }
 #if defined(__AVX512F__)
-  return _mm512_scalef_ps(p, x - f);
+#pragma GCC unroll 8
+  for (int i = 0; i < n; ++i) x[i] = _mm512_scalef_ps(p[i], x[i] - f[i]);
 #else
-  return (Float)((Uint)p + ((Uint)shifted << 23));
+  for (int i = 0; i < n; ++i) x[i] = (Float)((Uint)p[i] + ((Uint)shifted[i] << 23));
 #endif
 }
 
-// x * Phi(x), Phi the normal distribution: the GELU of erf. |error| < 4e-7 * max(1, |x|).
+template <class Rounded>
+inline Float exp2(Float x) {
+  Float one[] = {x};
+  exp2<Rounded>(one);
+  return one[0];
+}
+
+// x becomes x * Phi(x), Phi the normal distribution: the GELU of erf. |error| < 4e-7 * max(1, |x|).
 //
 //   gelu(x) = max(x, 0) - a * Phi(-a),   a = |x|,   Phi(-a) = 2^-(1 + a * q(a))
 //
 // with q fitted so that the error of a * Phi(-a) is minimax (8e-8). No division, and no cancellation for x < 0.
-inline Float gelu(Float x) {
-  const Float a = abs(x), inner = a < 8.0f ? a : all(8);  // beyond, Phi(-a) < 1e-14 and q would turn round
+template <int n>
+inline void gelu(Float (&x)[n]) {
   constexpr float c[] = {1.1511471f, 0.45891568f, 5.323819e-2f, -7.977462e-3f, 7.398740e-4f, -2.992416e-5f};
-  return max(all(0), x) - a * exp2<float>(-fma(inner, polynomial(c, inner), all(1)));
+  Float inner[n], p[n];
+#pragma GCC unroll 8
+  for (int i = 0; i < n; ++i) {
+    const Float a = abs(x[i]);
+    inner[i] = a < 8.0f ? a : all(8);  // beyond, Phi(-a) < 1e-14 and q would turn round
+  }
+  polynomial(c, inner, p);
+#pragma GCC unroll 8
+  for (int i = 0; i < n; ++i) p[i] = -fma(inner[i], p[i], all(1));
+  exp2<float>(p);
+#pragma GCC unroll 8
+  for (int i = 0; i < n; ++i) x[i] = max(all(0), x[i]) - abs(x[i]) * p[i];
 }
 
 }  // namespace
