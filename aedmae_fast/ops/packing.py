@@ -5,9 +5,9 @@ A packed weight is an ordinary tensor: the weight [..., N, K] with zeros beyond 
     [..., panels, steps, columns, elements]        n = panel * columns + column,    k = step * elements + element
 
 in the order in which the kernels read it. How large a block is, and the dtype, depend on the instruction set in use:
-``columns`` are multiplied at a time, ``elements`` fill 32 bits, ``steps`` are whole tiles of AMX where those are in use,
-and what it cannot multiply is widened (bfloat16 to
-float32, int8 to int16; both are exact). A weight packed for other kernels is refused by its shape or dtype.
+``columns`` are multiplied at a time, ``elements`` fill 32 bits, ``steps`` are whole tiles where AMX is in use, and what
+it cannot multiply is widened (bfloat16 to float32, int8 to int16; both are exact). A weight packed for other kernels is
+refused by its shape or dtype.
 
 ``linear``, ``mlp``, ``dwconv_qkv`` and ``patch_embed`` take either form and compute the same bits.
 """

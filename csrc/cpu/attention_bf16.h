@@ -1,51 +1,14 @@
 // attention in bfloat16 where no score is large, as in a trained network: weights need no maximum taken off, and are made
 // of the scores in the registers in which their products end.
-//
-// Whether that is so is told by a bound of a head's scores, the longest query times the longest key (Cauchy-Schwarz).
 #pragma once
 
-#include "gemm.h"
+#include "attention_bounds.h"
 
-#if defined(__AVX512BF16__)
+#if defined(__AVX512BF16__) && !defined(__AMX_TILE__)
 
 namespace aedmae {
 namespace AEDMAE_ISA {
 namespace {
-
-// A weight is 2^(exponent - kShift), its exponent being log2(e) * scale * score. With exponents of this size at most it
-// is from 2^-120 to 2^60, and of normal precision; sums of its products have another 2^67 for the values.
-constexpr float kLargestExponent = 90, kShift = 30;
-
-// An upper bound of the squared length of any of the rows [n, d]: the sum of each lane's largest part in any of them.
-inline float longest_row(const Bf16* rows, int64_t stride, int64_t n, int64_t d) {
-  float bound = 0;
-  for (int64_t k = 0; k < d; k += 2 * kWidth) {
-    Float largest = all(0);
-    for (int64_t i = 0; i < n; ++i) {
-      const auto part = (__m512bh)steps_at<Bf16>(rows + i * stride, k, d);
-      largest = max(largest, (Float)_mm512_dpbf16_ps(all(0), part, part));
-    }
-    bound += sum(largest);
-  }
-  return bound;
-}
-
-// The largest squared length of a column.
-inline float longest_column(const Panels<Bf16>& b) {
-  Float longest = all(0);
-  for (int64_t column = 0; column < b.columns; column += kPanel) {
-    for (int64_t j = 0; j < b.vecs(column) * kWidth; j += kWidth) {
-      const float* from = b.panel(column) + j;
-      Float length = all(0);
-      for (int64_t s = 0; s < b.steps; ++s) {
-        const auto part = (__m512bh)load(from + s * b.width());
-        length = _mm512_dpbf16_ps(length, part, part);
-      }
-      longest = max(longest, length);
-    }
-  }
-  return max(longest);
-}
 
 // round(128 * (2^(j / 256) - 1)): the bits behind the point of 2^(j / 256) in bfloat16.
 struct Mantissas {
@@ -95,30 +58,6 @@ inline void weigh(const Weights& weights, Float first, Float second, int64_t liv
   _mm512_storeu_si512(to, two);
 }
 
-#if defined(__AMX_TILE__)
-// Weights of kRows queries for all keys, in rows of `stride` elements, zeros up to a whole step of tiles; and what to
-// multiply each query's by to make them a mean.
-inline void weigh_rows(const Rows<Bf16>& queries, const Panels<Bf16>& keys, float factor, Bf16* to, int64_t stride,
-                       float* scaled) {
-  const Weights weights(factor);
-  Float totals[kRows] = {};
-  alignas(64) float scores[2][kRows * kPanel];
-  const auto finish = [&](const float* panel, int64_t column) {
-    const int vecs = keys.vecs(column);
-    for (int i = 0; i < kRows; ++i)
-      for (int j = 0; j < vecs; j += 2)
-        weigh(weights, load(panel + i * kPanel + j * kWidth), load(panel + i * kPanel + (j + 1) * kWidth),
-              keys.columns - column - j * kWidth, to + i * stride + column + j * kWidth, totals[i]);
-  };
-  int turn = 0;
-  for (int64_t column = 0; column < keys.columns; column += kPanel, turn ^= 1) {
-    block(queries.data, queries.stride, kRows, keys, column, scores[turn], kPanel);
-    if (column > 0) finish(scores[turn ^ 1], column - kPanel);
-  }
-  finish(scores[turn ^ 1], (keys.columns - 1) / kPanel * kPanel);
-  for (int i = 0; i < kRows; ++i) scaled[i] = 1 / sum(totals[i]);
-}
-#else
 // Weights of kRows queries for the first `live` keys of a panel, zeros for what follows them in it; their sums are added
 // to `totals`.
 template <int vecs>
@@ -145,7 +84,6 @@ inline void weigh_rows(const Rows<Bf16>& queries, const Panels<Bf16>& keys, floa
                                    to + column, stride, totals);
   for (int i = 0; i < kRows; ++i) scaled[i] = 1 / sum(totals[i]);
 }
-#endif
 
 }  // namespace
 }  // namespace AEDMAE_ISA

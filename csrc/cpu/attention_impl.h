@@ -1,11 +1,12 @@
 // attention, compiled once per instruction set: the scores of kRows queries at a time, in the first-level cache.
 //
 // A block's scores for all keys are there at once, so that the softmax takes its maximum first and is never rescaled. In
-// bfloat16 most heads need no maximum, and their scores never leave the registers: attention_bf16.h.
+// bfloat16 most heads need no maximum: attention_bf16.h, where their scores never leave the registers, attention_amx.h.
 #pragma once
 
 #include <cmath>
 
+#include "attention_amx.h"
 #include "attention_bf16.h"
 #include "gemm.h"
 

@@ -71,7 +71,7 @@ inline Int lanes_of_three(const uint8_t* bytes) {
 inline void target_colours(const uint8_t* bytes, Float colour[3]) {
   const Int bgr = lanes_of_three(bytes);
   for (int c = 0; c < 3; ++c)
-    colour[c] = (__builtin_convertvector(bgr >> (8 * c) & 255, Float) - 127.5f) * (1 / 127.5f);
+    colour[c] = rounded((__builtin_convertvector(bgr >> (8 * c) & 255, Float) - 127.5f) * (1 / 127.5f));
 }
 
 template <bool squared>

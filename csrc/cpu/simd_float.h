@@ -123,6 +123,18 @@ inline Float fma(Float a, Float b, Float c) {
 #endif
 }
 
+// The same; what it is the product of is not fused with what it is added to.
+inline Float rounded(Float a) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(a));
+#elif defined(__SSE2__)
+  asm("" : "+x"(a));
+#elif defined(__aarch64__)
+  asm("" : "+w"(a));
+#endif
+  return a;
+}
+
 // The larger; `b` where one of them is NaN.
 inline Float max(Float a, Float b) {
 #if defined(__AVX512F__)
