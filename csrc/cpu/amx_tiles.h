@@ -16,22 +16,30 @@ namespace {
 // What lies at `p` has been written, or may be read, by now: gcc 12 does not tell its optimizer what tiles are loaded from.
 inline void settle(const void* p) { asm volatile("" ::"r"(p) : "memory"); }
 
-// Sets all tiles to so many rows of 64 bytes, those of B (5 to 7) to 16, and to zeros.
+// Tiles 0 and 1 are the result in rows 0 to 15, 2 and 3 in rows 16 to 31; 4 and 5 these rows of A, 6 and 7 columns of B.
+constexpr int64_t kTileRows = 16;
+
+// Sets the tiles to so many rows, 32 at most, of 64 bytes, and to zeros.
 inline void set_tiles(int64_t rows) {
   struct alignas(64) {
     uint8_t palette, start_row, reserved[14];
     uint16_t bytes[16];
     uint8_t rows[16];
   } tiles{};
+  const auto first = static_cast<uint8_t>(rows < kTileRows ? rows : kTileRows);
+  const auto second = static_cast<uint8_t>(rows > kTileRows ? rows - kTileRows : kTileRows);
   tiles.palette = 1;
-  for (int i = 0; i < 8; ++i) tiles.bytes[i] = 64, tiles.rows[i] = static_cast<uint8_t>(i < 5 ? rows : 16);
+  for (uint16_t& bytes : tiles.bytes) bytes = &bytes - tiles.bytes < 8 ? 64 : 0;
+  tiles.rows[0] = tiles.rows[1] = tiles.rows[4] = first;
+  tiles.rows[2] = tiles.rows[3] = tiles.rows[5] = second;
+  tiles.rows[6] = tiles.rows[7] = kTileRows;
   settle(&tiles);
   _tile_loadconfig(&tiles);
 }
 
 // Tiles are there as long as one of these is.
 struct Tiles {
-  Tiles() { set_tiles(16); }
+  Tiles() { set_tiles(2 * kTileRows); }
   ~Tiles() { _tile_release(); }
   Tiles(const Tiles&) = delete;
   Tiles& operator=(const Tiles&) = delete;
@@ -45,8 +53,9 @@ struct Tiles {
     _tile_dpbusd(c, a, b); /* as levels are */ \
   }
 
-// c [rows, vecs * 16] = a [rows, K] times one panel, for as many rows as tiles have; K is `steps` whole tiles.
-template <int vecs, class Operand>
+// c [rows, vecs * 16] = a [rows, K] times one panel, for as many rows as tiles are set to; whether those are more than 16
+// says `two`. K is `steps` whole tiles.
+template <bool two, int vecs, class Operand>
 void multiply_tiles(const Operand* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t steps, float* c,
                     int64_t c_stride) {
   constexpr int64_t kElements = 4 / sizeof(Operand);  // of a step
@@ -55,29 +64,28 @@ void multiply_tiles(const Operand* a, int64_t a_stride, const float* b, int64_t 
   settle(a);
   _tile_zero(0);
   if constexpr (vecs > 1) _tile_zero(1);
-  if constexpr (vecs > 2) _tile_zero(2);
-  if constexpr (vecs > 3) _tile_zero(3);
+  if constexpr (two) _tile_zero(2);
+  if constexpr (two && vecs > 1) _tile_zero(3);
   for (int64_t s = 0; s < steps; s += 16, a += 16 * kElements, b += 16 * b_stride) {
+    _tile_loadd(6, b, b_bytes);
     _tile_loadd(4, a, a_bytes);
-    _tile_loadd(5, b, b_bytes);
-    AEDMAE_MULTIPLY_TILES(0, 4, 5)
+    AEDMAE_MULTIPLY_TILES(0, 4, 6)
     if constexpr (vecs > 1) {
-      _tile_loadd(6, b + 16, b_bytes);
-      AEDMAE_MULTIPLY_TILES(1, 4, 6)
+      _tile_loadd(7, b + 16, b_bytes);
+      AEDMAE_MULTIPLY_TILES(1, 4, 7)
     }
-    if constexpr (vecs > 2) {
-      _tile_loadd(7, b + 32, b_bytes);
-      AEDMAE_MULTIPLY_TILES(2, 4, 7)
+    if constexpr (two) {
+      _tile_loadd(5, a + kTileRows * a_stride, a_bytes);
+      AEDMAE_MULTIPLY_TILES(2, 5, 6)
     }
-    if constexpr (vecs > 3) {
-      _tile_loadd(5, b + 48, b_bytes);
-      AEDMAE_MULTIPLY_TILES(3, 4, 5)
+    if constexpr (two && vecs > 1) {
+      AEDMAE_MULTIPLY_TILES(3, 5, 7)
     }
   }
   _tile_stored(0, c, c_bytes);
   if constexpr (vecs > 1) _tile_stored(1, c + 16, c_bytes);
-  if constexpr (vecs > 2) _tile_stored(2, c + 32, c_bytes);
-  if constexpr (vecs > 3) _tile_stored(3, c + 48, c_bytes);
+  if constexpr (two) _tile_stored(2, c + kTileRows * c_stride, c_bytes);
+  if constexpr (two && vecs > 1) _tile_stored(3, c + kTileRows * c_stride + 16, c_bytes);
   settle(c);
 }
 

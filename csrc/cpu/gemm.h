@@ -19,7 +19,7 @@ namespace {
 
 // Of a block of the result that is computed at a time.
 #if defined(__AMX_TILE__)
-constexpr int kRows = 16, kVecs = 4;  // four of the eight tiles
+constexpr int kRows = 2 * kTileRows, kVecs = 2;  // four of the eight tiles
 #elif defined(__AVX512F__)
 constexpr int kRows = 6, kVecs = 4;  // 24 accumulators of 32 registers
 #else
@@ -242,10 +242,11 @@ inline Float multiply_add(const Bf16* a, Float b, Float c) {
 template <class Operand>
 void block(const Operand* a, int64_t a_stride, int64_t rows, const Panels<Operand>& b, int64_t column, float* c,
            int64_t c_stride) {
-  constexpr decltype(&multiply_tiles<kVecs, Operand>) of_vecs[] = {
-      multiply_tiles<1, Operand>, multiply_tiles<2, Operand>, multiply_tiles<3, Operand>, multiply_tiles<4, Operand>};
+  constexpr decltype(&multiply_tiles<true, 2, Operand>) tiles[2][2] = {
+      {multiply_tiles<false, 1, Operand>, multiply_tiles<false, 2, Operand>},
+      {multiply_tiles<true, 1, Operand>, multiply_tiles<true, 2, Operand>}};
   if (rows < kRows) set_tiles(rows);
-  of_vecs[b.vecs(column) - 1](a, a_stride, b.panel(column), b.width(), b.steps, c, c_stride);
+  tiles[rows > kTileRows][b.vecs(column) - 1](a, a_stride, b.panel(column), b.width(), b.steps, c, c_stride);
   if (rows < kRows) set_tiles(kRows);
 }
 #else
