@@ -57,7 +57,11 @@ def _version(names: tuple[str, ...]) -> str:
 def _cpu() -> dict[str, str]:
     try:
         module = native.cpu()
-        return {"isa": f"{module.isa()} (of {', '.join(module.isas())})", "compiler": module.build_info()["compiler"]}
+        return {
+            "isa": f"{module.isa()} (of {', '.join(module.isas())})",
+            "amx": f"none: {reason}" if (reason := module.why_no_amx()) else "to be had",
+            "compiler": module.build_info()["compiler"],
+        }
     except (ImportError, ValueError) as error:  # never built; AEDMAE_CPU_ISA is not to be had
         return {"isa": f"none: {error}"}
 

@@ -21,6 +21,8 @@ def test_it_prints_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     env.main()
     lines = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines())
     assert lines["cpu isa"].strip().startswith(native.cpu().isa())
+    assert lines["cpu amx"].strip() == (f"none: {reason}" if (reason := native.cpu().why_no_amx()) else "to be had")
+    assert ("amx" in native.cpu().isas()) == (not reason)
     assert {f"ops {name} cuda".strip() for name in env.describe()["ops"]} <= {name.strip() for name in lines}
 
 

@@ -116,7 +116,9 @@ def choose_precision(wish: str, device: str) -> Choice:
         # benchmarks/fps.py with AVX512_BF16: bf16 is 1.9 times as fast as fp32. On the example
         # scene, raw scores within 0.5 % of those in fp32 (median 0.1 %), AUC 97.36 % and 97.37 %.
         if native.cpu_has_bf16():
-            return Choice("bf16", "the CPU computes in bf16 (AVX512_BF16); scores within about 0.5 % of fp32's")
+            return Choice(
+                "bf16", f"the CPU computes in bf16 ({native.cpu().isa()}); scores within about 0.5 % of fp32's"
+            )
         return Choice("fp32", f"the CPU's kernels in use, {native.cpu().isa()}, have no bf16 arithmetic")
     if torch.cuda.get_device_capability(device) >= (8, 0):
         return Choice("bf16", "the GPU computes in bf16")

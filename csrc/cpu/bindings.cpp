@@ -20,6 +20,7 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("isa", [] { return aedmae::kernels().isa; }, "The instruction set in force");
   m.def("isas", &aedmae::isas, "The instruction sets to be had, best last");
   m.def("set_isa", &aedmae::set_isa, py::arg("isa"), "Force an instruction set; 'auto' takes the best");
+  m.def("why_no_amx", &aedmae::why_no_amx, "Why AMX is not to be had; empty where it is");
   m.def("build_info", [] {  // the macros come from setup.py
     return py::dict(py::arg("compiler") = AEDMAE_COMPILER, py::arg("cuda") = AEDMAE_CUDA_STATUS);
   });

@@ -24,6 +24,7 @@ from aedmae_fast.ops.discrepancy_map import unpatchify
 from aedmae_fast.video import Status
 from tests.clips import write_clip
 
+MULTIPLY_BF16 = ("avx512_bf16", "amx")
 COLUMNS = ("time_s", "score", "raw", "teacher_error", "discrepancy", "class_prob", "x", "y")
 
 
@@ -128,7 +129,7 @@ def test_int8_is_near_fp32(isa: str, tiny_model: AedMae) -> None:
     quantized = scorer.score_frames(pixels(20))
     assert not np.array_equal(single.raw, quantized.raw)
     np.testing.assert_allclose(quantized.raw, single.raw, rtol=0.05)
-    rest = "bf16" if isa == "avx512_bf16" else "fp32"
+    rest = "bf16" if isa in MULTIPLY_BF16 else "fp32"
     assert scorer.choices["precision"].why.startswith("asked for; linear layers in int8 (")
     assert scorer.choices["precision"].why.endswith(f"), the rest in {rest}")
 
@@ -412,7 +413,7 @@ def test_fp8_is_refused_on_a_cpu_and_on_a_gpu_without_it(monkeypatch: pytest.Mon
 
 
 def test_auto_is_bf16_where_the_cpu_computes_in_it(isa: str, tiny_model: AedMae) -> None:
-    assert Scorer(tiny_model, device="cpu").choices["precision"].value == ("bf16" if isa == "avx512_bf16" else "fp32")
+    assert Scorer(tiny_model, device="cpu").choices["precision"].value == ("bf16" if isa in MULTIPLY_BF16 else "fp32")
 
 
 @pytest.mark.needs_cuda

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import os
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -373,22 +370,3 @@ def test_a_tree_that_was_never_built_says_how_to(monkeypatch: pytest.MonkeyPatch
 
 
 # The choice of instruction set
-
-
-def test_an_isa_this_machine_lacks_is_an_error() -> None:
-    with pytest.raises(ValueError, match="'sse9' is not to be had; this build and this CPU have: base"):
-        native.cpu().set_isa("sse9")
-    assert native.cpu().isa() == native.cpu().isas()[-1]
-
-
-@pytest.mark.parametrize("name", [*native.cpu().isas(), "sse9"])
-def test_environment_forces_an_isa(name: str) -> None:
-    program = "import sys; sys.path.insert(0, sys.argv[1]); import _cpu; print(_cpu.isa())"  # without torch: quick
-    command = [sys.executable, "-c", program, str(Path(native.cpu().__file__).parent)]
-    run = subprocess.run(
-        command, env={**os.environ, "AEDMAE_CPU_ISA": name}, capture_output=True, text=True, check=False
-    )
-    if name == "sse9":
-        assert "ValueError: CPU instruction set 'sse9' is not to be had" in run.stderr
-    else:
-        assert run.stdout.strip() == name
