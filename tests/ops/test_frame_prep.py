@@ -367,6 +367,3 @@ def test_a_tree_that_was_never_built_says_how_to(monkeypatch: pytest.MonkeyPatch
     native.cpu.cache_clear()
     with pytest.raises(ImportError, match=r"_cpu.*cannot be imported; .* build them with `pip install -e .`"):
         frame_prep((Y,), 4, 4)
-
-
-# The choice of instruction set
