@@ -129,7 +129,8 @@ def _choose_int8(device: str) -> Choice:
     if torch.device(device).type != "cpu":
         raise ChoiceError(f"precision: 'int8' is computed on CPUs only, but the device is {device}; use bf16 or fp32")
     rest = "bf16" if native.cpu_has_bf16() else "fp32"
-    how = "AVX512_VNNI" if native.cpu_has_vnni() else f"{native.cpu().isa()} has no instruction for it: less is gained"
+    isa = native.cpu().isa()
+    how = isa if native.cpu_has_vnni() else f"{isa} has no instruction for it: less is gained"
     return Choice("int8", f"asked for; linear layers in int8 ({how}), the rest in {rest}")
 
 

@@ -30,9 +30,12 @@ typedef int32_t Int __attribute__((vector_size(4 * kWidth)));
 typedef uint32_t Uint __attribute__((vector_size(4 * kWidth)));
 typedef uint16_t Half __attribute__((vector_size(2 * kWidth)));
 
-// So many vectors go through a long chain of operations side by side: one alone waits for each of its results.
-#if defined(__AVX512F__)
+// So many vectors go through a long chain of operations side by side: one alone waits for each of its results. A block's
+// rows (gemm.h) are a multiple of them.
+#if defined(__AMX_TILE__)
 constexpr int kAtOnce = 4;
+#elif defined(__AVX512F__)
+constexpr int kAtOnce = 3;
 #else
 constexpr int kAtOnce = 1;
 #endif
