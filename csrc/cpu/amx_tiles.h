@@ -1,8 +1,8 @@
 // Products in AMX's tiles, where the instruction set has them: eight registers of 16 rows of 64 bytes, which one
 // instruction multiplies and adds up.
 //
-// A tile of A is 16 rows and 16 steps of 32 bits along k, one of B, as packed, 16 steps and 16 columns. What a tile of the
-// result adds up is one chain in the order of k, two products a step in bfloat16 and four of levels, the latter exact.
+// A tile of A is 16 rows and 16 steps of 32 bits along k, one of B, as packed, 16 steps and 16 columns. What a tile of
+// the result adds up is one chain in the order of k, two products a step in bfloat16 and four, exact ones, of levels.
 #pragma once
 
 #include "simd_float.h"
@@ -13,10 +13,10 @@ namespace {
 
 #if defined(__AMX_TILE__)
 
-// What lies at `p` has been written, or may be read, by now: gcc 12 does not tell its optimizer what tiles are loaded from.
+// What lies at `p` is in memory by now. gcc 12 does not tell its optimizer what tiles are loaded from.
 inline void settle(const void* p) { asm volatile("" ::"r"(p) : "memory"); }
 
-// Tiles 0 and 1 are the result in rows 0 to 15, 2 and 3 in rows 16 to 31; 4 and 5 these rows of A, 6 and 7 columns of B.
+// Tiles 0 and 1 are the result in rows 0 to 15, 2 and 3 in rows 16 to 31; 4 and 5 are A in these rows, 6 and 7 are B.
 constexpr int64_t kTileRows = 16;
 
 // Sets the tiles to so many rows, 32 at most, of 64 bytes, and to zeros.
@@ -53,8 +53,8 @@ struct Tiles {
     _tile_dpbusd(c, a, b); /* as levels are */ \
   }
 
-// c [rows, vecs * 16] = a [rows, K] times one panel, for as many rows as tiles are set to; whether those are more than 16
-// says `two`. K is `steps` whole tiles.
+// c [rows, vecs * 16] = a [rows, K] times one panel, for as many rows as tiles are set to; `two` says whether those are
+// more than 16. K is `steps` of 32 bits, whole tiles of them.
 template <bool two, int vecs, class Operand>
 void multiply_tiles(const Operand* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t steps, float* c,
                     int64_t c_stride) {

@@ -1,5 +1,5 @@
-// attention in bfloat16 without a maximum, as attention_bf16.h says, where AMX has the products: the scores of kRows queries
-// lie in the first-level cache when they become weights.
+// attention in bfloat16 without a maximum, as attention_bf16.h says, where AMX has the products: scores lie in the
+// first-level cache when they become weights.
 #pragma once
 
 #include "attention_bounds.h"
@@ -13,7 +13,7 @@ namespace {
 // Scores -> weights in bfloat16, two vectors of each of n queries side by side.
 //
 // The exponent, the format's 127 added, as a fixed-point number with f of 256 behind the point, is the weight but for
-// what 1 + f is larger than 2^f. That is a parabola to a third of the format's last bit.
+// what 1 + f is larger than 2^f. That is a parabola to half of the format's last bit. Tables are slow on CPUs with AMX.
 class Weights {
  public:
   explicit Weights(float factor) : scale_(all(256 * factor)), offset_(all(256 * (127 - kShift))) {}
@@ -43,8 +43,8 @@ class Weights {
   Float scale_, offset_;
 };
 
-// Of kRows queries for all keys, in rows of `stride` elements, zeros up to a whole tile; and what to multiply each query's by
-// to make them a mean.
+// Of kRows queries for all keys, in rows of `stride` elements, zeros up to a whole tile; and what to multiply each
+// query's by to make them a mean.
 inline void weigh_rows(const Rows<Bf16>& queries, const Panels<Bf16>& keys, float factor, Bf16* to, int64_t stride,
                        float* scaled) {
   const Weights weights(factor);

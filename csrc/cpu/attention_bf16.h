@@ -1,5 +1,5 @@
-// attention in bfloat16 where no score is large, as in a trained network: weights need no maximum taken off, and are made
-// of the scores in the registers in which their products end.
+// attention in bfloat16 where no score is large, as in a trained network: weights need no maximum taken off, and are
+// made of the scores in the registers in which their products end.
 #pragma once
 
 #include "attention_bounds.h"
@@ -50,7 +50,7 @@ class Weights {
   __m512i table_[4];
 };
 
-// The weights of a query for the first `live` of two vectors of keys, zeros for the others; their sum is added to `total`.
+// The weights of a query for the first `live` keys of two vectors, zeros for the others; their sum is added to `total`.
 inline void weigh(const Weights& weights, Float first, Float second, int64_t live, Bf16* to, Float& total) {
   const __mmask32 mask = live >= 2 * kWidth ? ~__mmask32{0} : (__mmask32{1} << live) - 1;
   const __m512i two = _mm512_maskz_mov_epi16(mask, weights.of(first, second));

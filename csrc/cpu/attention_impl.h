@@ -34,8 +34,8 @@ inline Float largest(const float* scores, int64_t n, Float most) {
   return n ? max(most, first_lanes(load(scores), n, most)) : most;
 }
 
-// Scores [n] of one query -> weights 2^(factor * (score - most)) as operands, [room], zeros from n on; they may take the
-// scores' place. Returns their sum.
+// Scores [n] of one query -> weights 2^(factor * (score - most)) as operands, [room], zeros from n on; they may take
+// the scores' place. Returns their sum.
 template <class Operand>
 float softmax_weights(const float* scores, int64_t n, float most, float factor, Operand* weights, int64_t room) {
   const auto weight_of = [=](int64_t j) {

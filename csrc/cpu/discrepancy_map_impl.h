@@ -79,8 +79,8 @@ inline Float distance(Float a, Float b) {
   return squared ? (a - b) * (a - b) : abs(a - b);
 }
 
-// Both heads' products of one token, without their bias -> the map; the terms are added to `sums` [3]. `whole` is that of
-// the pixels, known to the compiler where it is not 0.
+// Both heads' products of one token, without their bias -> the map; the terms are added to `sums` [3]. `whole` is that
+// of the pixels, known to the compiler where it is not 0.
 template <bool squared, int64_t whole>
 inline void finish(const DiscrepancyMap& a, const Pixels& p, const float* teacher, const float* student,
                    const uint8_t* frame, float* map, Float sums[3]) {
@@ -178,8 +178,9 @@ void discrepancy_map(const DiscrepancyMap& a, Scratch& scratch) {
         const int64_t pixel = column % kWidth, value = (first + pixel) * kChannels + column / kWidth;
         return pixel < pixels.count ? static_cast<const T*>(a.head[head].weight) + value * a.c : nullptr;
       });
+    const auto one = pixels_of_frame<Operand>(a.squared, pixels.whole);
     for (int64_t frame = 0; frame < a.batch; ++frame)
-      pixels_of_frame<Operand>(a.squared, pixels.whole)(a, pixels, states + 2 * frame, weights, frame, sums + frame * 3 * kWidth);
+      one(a, pixels, states + 2 * frame, weights, frame, sums + frame * 3 * kWidth);
   }
   for (int64_t i = 0; i < 3 * a.batch; ++i) {
     double sum = 0;

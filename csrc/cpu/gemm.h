@@ -237,8 +237,8 @@ inline Float multiply_add(const Bf16* a, Float b, Float c) {
 #endif
 
 #if defined(__AMX_TILE__)
-// c [rows, kVecs * kWidth or less] = a [rows, K] times the panel of b at `column`; sums that are integers as the bits that
-// they have.
+// c [rows, kPanel or less] = a [rows, K] times the panel of b at `column`; sums that are integers as the bits that they
+// have.
 template <class Operand>
 void block(const Operand* a, int64_t a_stride, int64_t rows, const Panels<Operand>& b, int64_t column, float* c,
            int64_t c_stride) {
@@ -333,8 +333,8 @@ inline const float* take_lifts(Scratch& scratch, const Panels<Level>& b) {
   return to;
 }
 
-// Calls epilogue(row, column, vectors) for every kWidth columns of a few rows from `row` on, kAtOnce or one, of a [rows, K]
-// times B. Lanes from N on hold zeros.
+// Calls epilogue(row, column, vectors) for every kWidth columns of a few rows from `row` on, kAtOnce or one, of
+// a [rows, K] times B. Lanes from N on hold zeros.
 //
 // It lags one block behind: what tiles have stored is slow to be loaded while it is on its way to the cache, and the next
 // block's products go on beside it.
@@ -344,7 +344,8 @@ inline void multiply(const Operand* a, int64_t a_stride, int64_t rows, const Pan
   if (rows <= 0) return;
   int64_t row = 0, column = 0, last_row = 0, last_column = -1;
   for (int turn = 0; last_column < b.columns; turn ^= 1) {
-    if (column < b.columns) block(a + row * a_stride, a_stride, least(rows - row, kRows), b, column, products[turn], kPanel);
+    if (column < b.columns)
+      block(a + row * a_stride, a_stride, least(rows - row, kRows), b, column, products[turn], kPanel);
     if (last_column >= 0) {
       const float* const c = products[turn ^ 1];
       const int count = static_cast<int>(least(rows - last_row, kRows)), vecs = b.vecs(last_column);

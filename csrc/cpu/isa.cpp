@@ -42,8 +42,8 @@ const std::vector<Kernels>& available() {
                             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
     const bool has_vnni = has_avx512 && __builtin_cpu_supports("avx512vnni");
     const bool has_bf16 = has_vnni && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bf16");
-    // Intel's vdpbf16ps takes longer than the two multiply-adds in float32 that it stands for (Emerald Rapids, one thread:
-    // 77 GFLOP/s in all of the network's operations, 115 to 140 with bfloat16 widened): there it is not the better one.
+    // Intel's vdpbf16ps takes longer than the two multiply-adds in float32 that it stands for: on an Emerald Rapids one
+    // thread has 70 to 83 GFLOP/s in the network's operations, and 105 to 145 with bfloat16 widened.
     const bool bf16_is_slow = __builtin_cpu_is("intel");
     const auto add_bf16 = [&] {
       found.push_back({"avx512_bf16", avx512::frame_prep_rows, avx512::smooth_max_kernels, avx512::motion_kernels,

@@ -28,6 +28,6 @@ struct Kernels {
 const Kernels& kernels();              // those in force: the best this CPU has, or what was forced
 std::vector<std::string> isas();       // those this build and this CPU have, best last
 void set_isa(const std::string& isa);  // forces one, "auto" lets go; throws std::invalid_argument
-const std::string& why_no_amx();       // empty where "amx" is to be had, if the CPU also has the AVX-512 that goes with it
+const std::string& why_no_amx();       // empty where "amx" is to be had, given the AVX-512 that goes with it
 
 }  // namespace aedmae

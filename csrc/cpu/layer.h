@@ -50,7 +50,7 @@ Layer<Operand> take_layer(Scratch& scratch, const void* weight, bool packed, con
 // Calls epilogue(row, column, vectors) as `multiply` does, of the layer's result, bias included.
 template <class Operand, class Epilogue>
 inline void apply(const Rows<Operand>& x, int64_t rows, const Layer<Operand>& layer, Epilogue epilogue) {
-  multiply(x.data, x.stride, rows, layer.weight, [&](int64_t row, int64_t column, auto& vectors) __attribute__((always_inline)) {
+  const auto finish = [&](int64_t row, int64_t column, auto& vectors) __attribute__((always_inline)) {
     const Float bias = load(layer.bias + column);
     if constexpr (std::is_same_v<Operand, Level>) {
       const Int lift = layer.lifts ? (Int)load(layer.lifts + column) : Int{};
@@ -61,7 +61,8 @@ inline void apply(const Rows<Operand>& x, int64_t rows, const Layer<Operand>& la
       for (Float& sum : vectors) sum += bias;
     }
     epilogue(row, column, vectors);
-  });
+  };
+  multiply(x.data, x.stride, rows, layer.weight, finish);
 }
 
 }  // namespace

@@ -30,8 +30,8 @@ typedef int32_t Int __attribute__((vector_size(4 * kWidth)));
 typedef uint32_t Uint __attribute__((vector_size(4 * kWidth)));
 typedef uint16_t Half __attribute__((vector_size(2 * kWidth)));
 
-// So many vectors go through a long chain of operations side by side: one alone waits for each of its results. A block's
-// rows (gemm.h) are a multiple of them.
+// So many vectors go through a long chain of operations side by side: one alone waits for each of its results.
+// A block's rows (gemm.h) are a multiple of them.
 #if defined(__AMX_TILE__)
 constexpr int kAtOnce = 4;
 #elif defined(__AVX512F__)
@@ -190,9 +190,9 @@ inline void polynomial(const float (&c)[terms], const Float (&x)[n], Float (&p)[
     for (int i = 0; i < n; ++i) p[i] = fma(p[i], x[i], all(c[term]));
 }
 
-// x becomes 2^x for x <= 0; below -126 something from 0 to 2^-126, of -inf too; NaN stays NaN; above 0 something, for lanes that
-// nobody looks at. By minimax polynomials on [-0.5, 0.5] of relative error 7e-8, or, where the result will be rounded to
-// bfloat16 anyway, 7e-5.
+// x becomes 2^x for x <= 0; below -126 something from 0 to 2^-126, of -inf too; NaN stays NaN; above 0 something, for
+// lanes that nobody looks at. By minimax polynomials on [-0.5, 0.5] of relative error 7e-8, or, where the result will
+// be rounded to bfloat16 anyway, 7e-5.
 template <class Rounded, int n>
 inline void exp2(Float (&x)[n]) {
   Float f[n], p[n];
