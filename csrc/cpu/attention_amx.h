@@ -52,7 +52,7 @@ inline void weigh_rows(const Rows<Bf16>& queries, const Panels<Bf16>& keys, floa
   Float totals[kRows] = {};
   alignas(64) float scores[2][kRows * kPanel];
   int turn = 0;
-  for (int64_t column = 0; column < keys.columns + kPanel; column += kPanel, turn ^= 1) {  // lags, as `multiply` does
+  for (int64_t column = 0; column < keys.columns + kPanel; column += kPanel, turn ^= 1) {  // weights lag
     if (column < keys.columns) block(queries.data, queries.stride, kRows, keys, column, scores[turn], kPanel);
     if (column == 0) continue;
     const int64_t last = column - kPanel;

@@ -335,38 +335,27 @@ inline const float* take_lifts(Scratch& scratch, const Panels<Level>& b) {
 
 // Calls epilogue(row, column, vectors) for every kWidth columns of a few rows from `row` on, kAtOnce or one, of
 // a [rows, K] times B. Lanes from N on hold zeros.
-//
-// It lags one block behind: what tiles have stored is slow to be loaded while it is on its way to the cache, and the next
-// block's products go on beside it.
 template <class Operand, class Epilogue>
 inline void multiply(const Operand* a, int64_t a_stride, int64_t rows, const Panels<Operand>& b, Epilogue epilogue) {
-  alignas(64) float products[2][kRows * kPanel];
-  if (rows <= 0) return;
-  int64_t row = 0, column = 0, last_row = 0, last_column = -1;
-  for (int turn = 0; last_column < b.columns; turn ^= 1) {
-    if (column < b.columns)
-      block(a + row * a_stride, a_stride, least(rows - row, kRows), b, column, products[turn], kPanel);
-    if (last_column >= 0) {
-      const float* const c = products[turn ^ 1];
-      const int count = static_cast<int>(least(rows - last_row, kRows)), vecs = b.vecs(last_column);
+  alignas(64) float c[kRows * kPanel];
+  for (int64_t column = 0; column < b.columns; column += kPanel)
+    for (int64_t row = 0; row < rows; row += kRows) {
+      block(a + row * a_stride, a_stride, least(rows - row, kRows), b, column, c, kPanel);
+      const int count = static_cast<int>(least(rows - row, kRows)), vecs = b.vecs(column);
       for (int j = 0; j < vecs; ++j) {
         int i = 0;
         for (; i + kAtOnce <= count; i += kAtOnce) {
           Float vectors[kAtOnce];
 #pragma GCC unroll 8
           for (int r = 0; r < kAtOnce; ++r) vectors[r] = load(c + (i + r) * kPanel + j * kWidth);
-          epilogue(last_row + i, last_column + j * kWidth, vectors);
+          epilogue(row + i, column + j * kWidth, vectors);
         }
         for (; i < count; ++i) {
           Float vectors[] = {load(c + i * kPanel + j * kWidth)};
-          epilogue(last_row + i, last_column + j * kWidth, vectors);
+          epilogue(row + i, column + j * kWidth, vectors);
         }
       }
     }
-    last_row = row, last_column = column;
-    row += kRows;
-    if (row >= rows) row = 0, column += kPanel;
-  }
 }
 
 // An epilogue for vectors of several rows from one for a row.
