@@ -55,25 +55,22 @@ inline void weigh_rows(const Rows<Bf16>& queries, const Panels<Bf16>& keys, floa
   for (int64_t column = 0; column < keys.columns + kPanel; column += kPanel, turn ^= 1) {  // weights lag
     if (column < keys.columns) block(queries.data, queries.stride, kRows, keys, column, scores[turn], kPanel);
     if (column == 0) continue;
-    const int64_t last = column - kPanel;
-    for (int j = 0; j < keys.vecs(last); j += 2) {
-      const int64_t live = keys.columns - last - j * kWidth;
-      const __mmask32 mask = live >= 2 * kWidth ? ~__mmask32{0} : (__mmask32{1} << live) - 1;
-      for (int row = 0; row < kRows; row += kAtOnce) {
-        Float first[kAtOnce], second[kAtOnce];
-        __m512i two[kAtOnce];
+    const int64_t last = column - kPanel, live = keys.columns - last;
+    const __mmask32 mask = live >= kPanel ? ~__mmask32{0} : (__mmask32{1} << live) - 1;
+    for (int row = 0; row < kRows; row += kAtOnce) {
+      Float first[kAtOnce], second[kAtOnce];
+      __m512i two[kAtOnce];
 #pragma GCC unroll 8
-        for (int i = 0; i < kAtOnce; ++i) {
-          const float* from = scores[turn ^ 1] + (row + i) * kPanel + j * kWidth;
-          first[i] = load(from), second[i] = load(from + kWidth);
-        }
-        weights.of(first, second, two);
+      for (int i = 0; i < kAtOnce; ++i) {
+        const float* from = scores[turn ^ 1] + (row + i) * kPanel;
+        first[i] = load(from), second[i] = load(from + kWidth);  // what the mask leaves out of them may be anything
+      }
+      weights.of(first, second, two);
 #pragma GCC unroll 8
-        for (int i = 0; i < kAtOnce; ++i) {
-          two[i] = _mm512_maskz_mov_epi16(mask, two[i]);
-          totals[row + i] = _mm512_dpbf16_ps(totals[row + i], (__m512bh)two[i], ones);
-          _mm512_storeu_si512(to + (row + i) * stride + last + j * kWidth, two[i]);
-        }
+      for (int i = 0; i < kAtOnce; ++i) {
+        two[i] = _mm512_maskz_mov_epi16(mask, two[i]);
+        totals[row + i] = _mm512_dpbf16_ps(totals[row + i], (__m512bh)two[i], ones);
+        _mm512_storeu_si512(to + (row + i) * stride + last, two[i]);
       }
     }
   }
