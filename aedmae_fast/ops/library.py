@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["BACKENDS", "register"]
+__all__ = ["BACKENDS", "register", "register_gradient"]
 
 # It lives as long as the process: with it, the operators would go.
 _LIBRARY = torch.library.Library("aedmae", "FRAGMENT")
@@ -40,3 +40,14 @@ def register(
     _LIBRARY.impl(name, cuda, "CUDA")
     torch.library.register_fake(f"aedmae::{name}", fake, lib=_LIBRARY)
     BACKENDS[name] = backends
+
+
+def register_gradient(name: str, gradient: Callable[..., Any], save: Callable[..., None]) -> None:
+    """Makes a registered operator differentiable, as :func:`torch.library.register_autograd` says.
+
+    Args:
+        name: The operator's.
+        gradient: ``(ctx, gradients of the results...) -> gradients of the arguments``.
+        save: ``(ctx, arguments, results)``: keeps in ``ctx`` what ``gradient`` needs.
+    """
+    torch.library.register_autograd(f"aedmae::{name}", gradient, setup_context=save, lib=_LIBRARY)

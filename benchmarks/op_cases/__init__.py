@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from op_cases import (
     attention,
+    attention_gradient,
     discrepancy_map,
     dwconv_qkv,
     frame_prep,
@@ -25,6 +26,7 @@ CASES: dict[str, Callable[[str], Iterator[Case]]] = {
     "discrepancy_map": discrepancy_map.cases,
     "smooth_max": smooth_max.cases,
     "attention": attention.cases,
+    "attention_gradient": attention_gradient.cases,
     "dwconv_qkv": dwconv_qkv.cases,
     "linear": linear.cases,
     "mlp": mlp.cases,

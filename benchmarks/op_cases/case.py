@@ -38,9 +38,13 @@ class Case:
 
 def torch_baselines(reference: Callable[..., Any], *arguments: Any) -> dict[str, Callable[[], Any]]:
     """The specification, eagerly and compiled."""
-    torch.compiler.reset()  # it keeps no more than 8 versions of a function, and cases come one by one
-    compiled = torch.compile(reference, fullgraph=True, dynamic=False)
+    compiled = torch_compiled(reference)
     return {"eager": lambda: reference(*arguments), "compile": lambda: compiled(*arguments)}
+
+
+def torch_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    torch.compiler.reset()  # it keeps no more than 8 versions of a function, and cases come one by one
+    return torch.compile(function, fullgraph=True, dynamic=False)
 
 
 def triton_version(op: str, *arguments: Any, file: str = "") -> Callable[[], Any]:

@@ -157,11 +157,14 @@ void pack_transposed(Panels<Operand>& b, const T* from, int64_t stride, int64_t 
   pack_columns(b, k, [=](int64_t column) { return from + column * stride; });
 }
 
-// Packs B from [K, N] as it is, with `stride` elements from row to row.
+// Packs rows `first` to `last` of B [K, N] from where `first` lies, with `stride` elements from row to row; `first` begins
+// a step, and `last` ends one or is K.
 template <class Operand, class T>
-void pack_rows(Panels<Operand>& b, const T* from, int64_t stride, int64_t k) {
+void pack_some_rows(Panels<Operand>& b, const T* from, int64_t stride, int64_t k, int64_t first, int64_t last) {
+  from -= first * stride;
+  const int64_t steps = last == k ? b.steps : last / kPerStep<Operand>;
   for (int64_t column = 0; column < b.columns; column += kPanel) {
-    for (int64_t s = 0; s < b.steps; ++s) {
+    for (int64_t s = first / kPerStep<Operand>; s < steps; ++s) {
       float* to = b.data + column * b.steps + s * b.width();
       for (int64_t j = 0; j < b.vecs(column) * kWidth; j += kWidth, to += kWidth) {
         const int64_t live = least(b.columns - column - j, kWidth);
@@ -169,13 +172,19 @@ void pack_rows(Panels<Operand>& b, const T* from, int64_t stride, int64_t k) {
         if constexpr (sizeof(Operand) == 4) {
           store(to, load(row, live));
         } else {  // the bfloat16 of two rows side by side: widened, the first is shifted back down
-          const Uint first = 2 * s < k ? (Uint)load(row, live) >> 16 : Uint{};
-          const Uint second = 2 * s + 1 < k ? (Uint)load(row + stride, live) : Uint{};
-          store(to, (Float)(first | second));
+          const Uint even = 2 * s < k ? (Uint)load(row, live) >> 16 : Uint{};
+          const Uint odd = 2 * s + 1 < k ? (Uint)load(row + stride, live) : Uint{};
+          store(to, (Float)(even | odd));
         }
       }
     }
   }
+}
+
+// Packs B from [K, N] as it is, with `stride` elements from row to row.
+template <class Operand, class T>
+void pack_rows(Panels<Operand>& b, const T* from, int64_t stride, int64_t k) {
+  pack_some_rows(b, from, stride, k, 0, k);
 }
 
 // Rows as operands, `stride` elements from row to row and, but for levels, zeros up to the end of the last steps.

@@ -24,6 +24,12 @@ struct Attention {
   float scale;
 };
 
+struct AttentionGradient {
+  Attention attention;   // its `out` is read
+  const void* grad;      // of out, [B, N, heads * D]
+  void *dq, *dk, *dv;    // [B, N, heads * D]
+};
+
 struct DwconvQkv {
   const void* x;                        // [B, 1 + height * width, C]
   const void *norm_weight, *norm_bias;  // [C]
@@ -101,6 +107,7 @@ struct Packing {
 struct NetworkKernels {
   Packing packing;
   void (*attention)(const Attention&, Scratch&);
+  void (*attention_gradient)(const AttentionGradient&, Scratch&);
   void (*discrepancy_map)(const DiscrepancyMap&, Scratch&);
   void (*dwconv_qkv)(const DwconvQkv&, Scratch&);
   void (*linear)(const Linear&, Scratch&);

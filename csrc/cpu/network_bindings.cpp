@@ -29,8 +29,9 @@ void run(void (*kernel)(const Args&, Scratch&), const Args& args) {
   kernel(args, scratch);
 }
 
-void bind_attention(bool bf16, std::array<Address, 3> qkv, std::array<Strides, 3> strides, Address out,
-                    std::array<int64_t, 4> shape, float scale) {  // strides of B, heads, N; shape B, heads, N, D
+Attention attention_of(const std::array<Address, 3>& qkv, const std::array<Strides, 3>& strides, Address out,
+                       const std::array<int64_t, 4>& shape,
+                       float scale) {  // strides of B, heads, N; shape B, heads, N, D
   Attention args{from(qkv[0]), from(qkv[1]), from(qkv[2]), {},       {},       {},
                  to(out),      shape[0],     shape[1],     shape[2], shape[3], scale};
   for (int i = 0; i < 3; ++i) {
@@ -38,7 +39,20 @@ void bind_attention(bool bf16, std::array<Address, 3> qkv, std::array<Strides, 3
     args.k_stride[i] = strides[1][i];
     args.v_stride[i] = strides[2][i];
   }
-  run(network(bf16).attention, args);
+  return args;
+}
+
+void bind_attention(bool bf16, std::array<Address, 3> qkv, std::array<Strides, 3> strides, Address out,
+                    std::array<int64_t, 4> shape, float scale) {
+  run(network(bf16).attention, attention_of(qkv, strides, out, shape, scale));
+}
+
+void bind_attention_gradient(bool bf16, std::array<Address, 3> qkv, std::array<Strides, 3> strides, Address out,
+                             Address grad, std::array<Address, 3> gradients, std::array<int64_t, 4> shape,
+                             float scale) {
+  run(network(bf16).attention_gradient,
+      AttentionGradient{attention_of(qkv, strides, out, shape, scale), from(grad), to(gradients[0]), to(gradients[1]),
+                        to(gradients[2])});
 }
 
 void bind_dwconv_qkv(bool bf16, bool packed, Address x, Address norm_weight, Address norm_bias, Address conv_weight,
@@ -85,6 +99,7 @@ std::array<int64_t, 4> packing(bool bf16, bool quantized) {  // columns of a pan
 
 void bind_network(py::module_& m) {
   m.def("attention", &bind_attention);
+  m.def("attention_gradient", &bind_attention_gradient);
   m.def("dwconv_qkv", &bind_dwconv_qkv);
   m.def("linear", &bind_linear);
   m.def("mlp", &bind_mlp);

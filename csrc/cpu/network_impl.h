@@ -1,6 +1,7 @@
 // The network's kernels for one instruction set and one dtype, as a row of the table in isa.cpp.
 #pragma once
 
+#include "attention_gradient_impl.h"
 #include "attention_impl.h"
 #include "discrepancy_map_impl.h"
 #include "dwconv_qkv_impl.h"
@@ -25,6 +26,7 @@ void in_tiles(const Args& args, Scratch& scratch) {
 template <class T, class Operand = typename OperandOf<T>::type>
 constexpr NetworkKernels network_of{packing_of<Operand>,
                                     in_tiles<Attention, attention<T>>,
+                                    in_tiles<AttentionGradient, attention_gradient<T>>,
                                     in_tiles<DiscrepancyMap, discrepancy_map<T>>,
                                     in_tiles<DwconvQkv, dwconv_qkv<T, Operand>>,
                                     in_tiles<Linear, linear<T, Operand>>,
