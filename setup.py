@@ -38,6 +38,7 @@ ISA_FLAGS = {  # by the end of a source's name; all other sources are compiled f
     "_avx512_bf16": AVX512_BF16,
     "_amx": [*AVX512_BF16, "-mamx-tile", "-mamx-bf16", "-mamx-int8"],
 }
+OLDEST_COMPILERS = "expected gcc 11 or clang 12 or a later one; CXX and CC choose it"
 
 
 @dataclass
@@ -188,7 +189,12 @@ class BuildExt(build_ext):
                 self.compile_cuda([*pp_opts, "-c", src, "-o", obj])
             else:
                 isa = [flag for end, flags in ISA_FLAGS.items() if Path(src).stem.endswith(end) for flag in flags]
-                compile_cxx(obj, src, ext, cc_args, [*postargs, *isa], pp_opts)
+                try:
+                    compile_cxx(obj, src, ext, cc_args, [*postargs, *isa], pp_opts)
+                except CompileError as error:
+                    if isa:
+                        raise CompileError(f"{error} ({OLDEST_COMPILERS}, for {' '.join(isa)})") from error
+                    raise
 
         self.compiler._compile = compile_one
         super().build_extensions()

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from setuptools import Distribution
+from setuptools import Distribution, Extension
+from setuptools.errors import CompileError
 
 ROOT = Path(__file__).resolve().parents[1]
 pytest.importorskip("pybind11", reason="a build requirement: pip install pybind11 setuptools")
@@ -120,14 +121,34 @@ def test_a_cuda_module_of_an_earlier_build_is_removed(
     assert Path(name).exists() is not inplace  # one in the tree belongs to an editable install
 
 
+def test_a_compiler_that_is_too_old_is_told_so(
+    build: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = tmp_path / "old"
+    compiler.write_text('#!/bin/sh\necho "unrecognized option" >&2\nexit 1\n')
+    compiler.chmod(compiler.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.chdir(tmp_path)
+    for name in ("CC", "CXX"):
+        monkeypatch.setenv(name, str(compiler))
+    Path("x_amx.cpp").touch()
+    command = build.BuildExt(Distribution({"ext_modules": [Extension("x", ["x_amx.cpp"])]}))
+    command.ensure_finalized()
+    with pytest.raises(CompileError, match=r"expected gcc 11 or clang 12 or a later one.*for .*-mamx-tile"):
+        command.run()
+
+
 @pytest.mark.skipif(not shutil.which("g++") or not shutil.which("nm"), reason="g++ or nm is absent")
 def test_sources_for_one_isa_share_no_code_with_others(build: ModuleType, tmp_path: Path) -> None:
     """The linker merges weak symbols: one compiled for AVX-512 could end up in the path of a CPU without it."""
     if build.platform.machine() != "x86_64":
         pytest.skip("one instruction set only")
-    for source in sorted((ROOT / "csrc/cpu").glob("*_avx*.cpp")):
+    ends = tuple(build.ISA_FLAGS)
+    sources = [source for source in sorted((ROOT / "csrc/cpu").glob("*.cpp")) if source.stem.endswith(ends)]
+    assert {source.stem for source in sources} >= {"network_amx", "network_avx512_bf16", "smooth_max_avx2"}
+    for source in sources:
         flags = next(flags for end, flags in build.ISA_FLAGS.items() if source.stem.endswith(end))
         output = str(tmp_path / f"{source.stem}.o")
         subprocess.run(["g++", "-std=c++17", "-O1", *flags, "-c", str(source), "-o", output], check=True)
         symbols = subprocess.run(["nm", "-C", output], capture_output=True, text=True, check=True).stdout.splitlines()
-        assert not [line for line in symbols if line[17:18] in ("W", "V", "u")]
+        weak = [line[19:] for line in symbols if line[17:18] in ("W", "V", "u")]
+        assert not [name for name in weak if not name.startswith("DW.ref.")]  # a pointer, for exceptions; no code
