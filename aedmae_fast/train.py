@@ -89,8 +89,8 @@ def _parser() -> argparse.ArgumentParser:
         "batch_size": "frames per step, of all processes together", "lr": "highest learning rate",
         "warmup_epochs": "epochs of linear rise, in each phase", "clip_norm": "largest norm of the gradient; 0: any",
         "ema": "decay of averaged weights per step; 0: none", "anomaly_share": "frames with a synthetic anomaly",
-        "normal_share": "frames with a normal paste", "class_weight": "weight of the class head's loss",
-        "seed": "of everything random",
+        "normal_share": "frames with a normal paste", "light": "largest change of contrast in a sample, 0 to 1",
+        "class_weight": "weight of the class head's loss", "seed": "of everything random",
     }  # fmt: skip
     defaults = TrainSettings()
     for name, text in numbers.items():

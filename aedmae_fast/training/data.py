@@ -19,6 +19,7 @@ from torch import Tensor
 
 from aedmae_fast.config import CHANNELS, WINDOW, ModelConfig
 from aedmae_fast.model.region import Region
+from aedmae_fast.training.light import in_another_light
 from aedmae_fast.training.objects import Cutouts
 from aedmae_fast.training.settings import TrainSettings
 from aedmae_fast.training.synthetic import AnomalySource, Sample, synthesise
@@ -72,6 +73,7 @@ class TrainingFrames:
             self.settings.anomaly_share,
             self.settings.normal_share,
         )
+        sample = in_another_light(sample, self.settings.light, rng)
         if self.region is not None:
             sample = within(self.region, sample)
         for i, offset in enumerate(OFFSETS):
