@@ -83,6 +83,14 @@ def test_what_is_no_region(tmp_path: Path) -> None:
         Region(inside()[None])
 
 
+def test_an_image_too_large_to_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "region.png"
+    Image.new("L", (40, 40), 255).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40 * 40 // 2 - 1)
+    with pytest.raises(ValueError, match=r"region\.png is no whole image"):
+        load_region(path, SIZE)
+
+
 def test_hidden_is_black_and_the_rest_as_it_was() -> None:
     frames = torch.from_numpy(clip(1))
     before = frames.clone()
