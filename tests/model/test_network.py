@@ -191,6 +191,24 @@ def test_student_learns_alone() -> None:
     assert learning == {"decoder_student_block", "decoder_student_norm", "decoder_student_pred"}
 
 
+def test_gradients_in_bfloat16_are_those_of_float32() -> None:
+    """Up to rounding, though attention and its gradient are other kernels: PyTorch's, and ours under autocast."""
+    masks = mask_bank(WAVES)
+    found: list[dict[str, Tensor]] = []
+    for bf16 in (False, True):
+        model = wave_model()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            teacher = model(wave_windows(), masks).teacher
+        teacher.float().square().mean().backward()
+        found.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    exact, rounded = found
+    assert exact.keys() == rounded.keys()
+    together = [torch.cat([gradient.flatten() for gradient in gradients.values()]) for gradients in found]
+    assert relative_error(together[1], together[0]) < 0.015
+    for name in [name for name in exact if name.endswith(("proj_q.weight", "proj_k.weight", "proj_v.weight"))]:
+        assert torch.cosine_similarity(rounded[name].flatten(), exact[name].flatten(), dim=0) > 0.97, name
+
+
 @pytest.mark.parametrize(
     ("windows", "ids", "message"),
     [
