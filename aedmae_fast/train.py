@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         "batch_size": "frames per step, of all processes together", "lr": "highest learning rate",
         "warmup_epochs": "epochs of linear rise, in each phase", "clip_norm": "largest norm of the gradient; 0: any",
         "ema": "decay of averaged weights per step; 0: none", "anomaly_share": "frames with a synthetic anomaly",
-        "normal_share": "frames with a normal paste", "light": "largest change of contrast in a sample, 0 to 1",
+        "normal_share": "frames with a normal paste", "light": "contrast and brightness of a sample: largest change",
         "class_weight": "weight of the class head's loss", "seed": "of everything random",
     }  # fmt: skip
     defaults = TrainSettings()
@@ -314,6 +314,10 @@ def _choices(
             "procedural, from the clips themselves"
             if options.anomalies is None
             else f"UBnormal in {options.anomalies}",
+        ),
+        "light": Choice(
+            f"contrast and brightness changed by up to {settings.light:.0%}" if settings.light else "as it is",
+            "of each sample",
         ),
         "seed": Choice(str(settings.seed), "order, samples, masks, dropout, first weights"),
     }

@@ -42,6 +42,18 @@ def attention_reference(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor
     return (weights @ v).transpose(1, 2).flatten(2)  # [B, N, heads*D]
 
 
+def attention_gradient_reference(
+    q: Tensor, k: Tensor, v: Tensor, out: Tensor, grad: Tensor, scale: float
+) -> tuple[Tensor, ...]:
+    """Of q, k and v, [B, N, heads, D], in plain PyTorch: the executable specification. ``out`` is not needed for it."""
+    weights = (q @ k.transpose(2, 3) * scale).softmax(dim=-1)  # P: [B, heads, N, N]
+    grad = grad.unflatten(2, (q.shape[1], q.shape[3])).transpose(1, 2)  # [B, heads, N, D]
+    along = grad @ v.transpose(2, 3)
+    scores = weights * (along - (along * weights).sum(dim=-1, keepdim=True)) * scale
+    gradients = scores @ k, scores.transpose(2, 3) @ q, weights.transpose(2, 3) @ grad
+    return tuple(x.transpose(1, 2).contiguous() for x in gradients)
+
+
 def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
     for name, x in (("q", q), ("k", k), ("v", v)):
         if q.dtype not in native.DTYPES:
@@ -96,16 +108,6 @@ def _operands(q: Tensor, k: Tensor, v: Tensor) -> tuple[bool, list[int], list[An
     return q.dtype == torch.bfloat16, [x.data_ptr() for x in qkv], [x.stride()[:3] for x in qkv]
 
 
-def _gradient_reference(q: Tensor, k: Tensor, v: Tensor, out: Tensor, grad: Tensor, scale: float) -> tuple[Tensor, ...]:
-    """In plain PyTorch: the executable specification. ``out`` is not needed for it."""
-    weights = (q @ k.transpose(2, 3) * scale).softmax(dim=-1)  # P: [B, heads, N, N]
-    grad = grad.unflatten(2, (q.shape[1], q.shape[3])).transpose(1, 2)  # [B, heads, N, D]
-    along = grad @ v.transpose(2, 3)
-    scores = weights * (along - (along * weights).sum(dim=-1, keepdim=True)) * scale
-    gradients = scores @ k, scores.transpose(2, 3) @ q, weights.transpose(2, 3) @ grad
-    return tuple(x.transpose(1, 2).contiguous() for x in gradients)
-
-
 def _gradient_fake(q: Tensor, k: Tensor, v: Tensor, out: Tensor, grad: Tensor, scale: float) -> tuple[Tensor, ...]:
     b, heads, n, d = q.shape
     return tuple(x.new_empty((b, n, heads, d)) for x in (q, k, v))
@@ -132,7 +134,7 @@ register(  # of q, k and v, [B, N, heads, D]; out is attention's result, [B, N, 
     "attention_gradient(Tensor q, Tensor k, Tensor v, Tensor out, Tensor grad, float scale)"
     " -> (Tensor, Tensor, Tensor)",
     cpu=_gradient_cpu,
-    cuda=_gradient_reference,
+    cuda=attention_gradient_reference,
     fake=_gradient_fake,
     backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch"},
 )

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from aedmae_fast.ops import attention
-from aedmae_fast.ops.attention import attention_reference
+from aedmae_fast.ops.attention import attention_gradient_reference, attention_reference
 from tests.ops.network_kernels import BOUNDS, DTYPES
-from tests.ops.test_attention import SHAPES, heads_of
+from tests.ops.test_attention import SHAPES, heads_of, of_other_strides
 
 Three = tuple[Tensor, Tensor, Tensor]
 
@@ -71,13 +71,20 @@ def test_any_shape(isa: str, shape: tuple[int, int, int, int], dtype: torch.dtyp
 
 @DTYPES
 def test_other_strides(isa: str, dtype: torch.dtype) -> None:
-    q, k, v = heads_of(2, 2, 20, 8, dtype)
-    for variant in (
-        (q.contiguous(), k, v[:, :1].expand_as(v)),
-        (q.flip(2)[:, :, ::2], k[:, :, 1::2], v[:, :, :10]),
-        (q.mT.contiguous().mT, k, v),  # not contiguous in D: copied
+    for qkv in of_other_strides(dtype):
+        check(*qkv, 0.2)
+
+
+def test_the_specification_is_the_gradient() -> None:
+    """What computes it on a GPU, in float64, against autograd."""
+    q, k, v = (x.double() for x in heads_of(2, 3, 17, 5, torch.float32))
+    grad = torch.randn(2, 17, 15, dtype=torch.float64)
+    out = attention_reference(q, k, v, -0.3)
+    for found, exact in zip(
+        attention_gradient_reference(q, k, v, out, grad, -0.3), expected(q, k, v, grad, -0.3), strict=True
     ):
-        check(*variant, 0.2)
+        assert found.is_contiguous()
+        torch.testing.assert_close(found.transpose(1, 2), exact)
 
 
 @DTYPES
