@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--maps", action="store_true", help="a .npy per file: float16 [frames, H, W], what scores come from"
     )
-    result.add_argument("--report", action="store_true", help="report.html: what stood out in all files, with pictures")
+    result.add_argument("--report", action="store_true", help="report.html: what stood out in all files, with films")
     result.add_argument("--plot", action="store_true", help="a PNG per file (needs the 'report' extra)")
     result.add_argument("--quiet", action="store_true", help="print troubles only")
     result.add_argument("--json", action="store_true", help="print the closing report to stdout as JSON")

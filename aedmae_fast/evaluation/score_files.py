@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+from array import array
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from aedmae_fast.engine.job import MANIFEST
 from aedmae_fast.engine.map_file import Maps
 from aedmae_fast.engine.postprocess import Series
 
-__all__ = ["REPORT", "find_csv", "read_csv", "read_maps", "read_settings"]
+__all__ = ["REPORT", "find_csv", "read_columns", "read_csv", "read_maps", "read_settings"]
 
 REPORT = "evaluation.json"  # of ``evaluate``, beside the scores
 
@@ -37,25 +39,34 @@ def find_csv(folder: Path, clip: Path, root: Path) -> Path:
 
 
 def read_csv(path: Path) -> Series:
-    """The ``score`` column of a CSV with the columns of :data:`aedmae_fast.engine.table.COLUMNS`, float64 [T].
+    """The ``score`` column of :func:`read_columns`."""
+    return read_columns(path, ("score",))[0]
+
+
+def read_columns(path: Path, names: Sequence[str]) -> list[Series]:
+    """Columns of a CSV as :data:`aedmae_fast.engine.table.COLUMNS` names them, float64 [T]; an empty cell is NaN.
 
     Raises:
-        ValueError: no ``frame`` or ``score`` column, frames out of order, or a cell that is no number.
+        ValueError: no ``frame`` column or none of a name, frames out of order, or a cell that is no number.
     """
-    scores: list[float] = []
+    columns = [array("d") for _ in names]  # a day of video has two million rows
     with open(path, newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        if missing := {"frame", "score"} - set(rows.fieldnames or ()):
-            raise ValueError(f"{path}: no column {sorted(missing)[0]!r}; found {rows.fieldnames}")
-        for row in rows:
+        rows = csv.reader(file)
+        header = next(rows, [])
+        if missing := {"frame", *names} - set(header):
+            raise ValueError(f"{path}: no column {sorted(missing)[0]!r}; found {header}")
+        at, places = header.index("frame"), [header.index(name) for name in names]
+        for count, row in enumerate(filter(None, rows)):
+            cells = row + [""] * (len(header) - len(row))
             try:
-                frame, score = int(row["frame"]), float(row["score"] or "nan")
-            except (TypeError, ValueError) as error:
+                frame, values = int(cells[at]), [float(cells[place] or "nan") for place in places]
+            except ValueError as error:
                 raise ValueError(f"{path}, line {rows.line_num}: {error}") from error
-            if frame != len(scores):
-                raise ValueError(f"{path}, line {rows.line_num}: expected frame {len(scores)}, found {frame}")
-            scores.append(score)
-    return np.array(scores, dtype=np.float64)
+            if frame != count:
+                raise ValueError(f"{path}, line {rows.line_num}: expected frame {count}, found {frame}")
+            for column, value in zip(columns, values, strict=True):
+                column.append(value)
+    return [np.array(column) for column in columns]
 
 
 def read_maps(folder: Path, scores: Path) -> Maps | None:

@@ -10,24 +10,25 @@ import base64
 import io
 from collections.abc import Mapping
 from html import escape
+from itertools import groupby
 from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from aedmae_fast.engine.postprocess import Series
-from aedmae_fast.evaluation.score_files import read_csv
+from aedmae_fast.evaluation.score_files import read_columns
 from aedmae_fast.files import replacing
 from aedmae_fast.report import heat
 from aedmae_fast.report.console import printable
+from aedmae_fast.report.film import Track, make_film, span
+from aedmae_fast.report.picture import WIDTH, ringed, small
 from aedmae_fast.video import VideoError, read_still
 
 __all__ = ["MOST", "write_report"]
 
 MOST = 24  # events on the page
-STILL_WIDTH = 480  # pixels at most
 CURVE = (480, 48)  # width and height of a clip's curve
 
 Entry = Mapping[str, Any]  # of a file, as in the manifest
@@ -58,7 +59,13 @@ def write_report(
         OSError: the page cannot be written, or a CSV not read.
     """
     found = highest(entries, videos)
-    cards = "\n".join(_card(rank, highlight, out, settings["stride"]) for rank, highlight in enumerate(found, 1))
+    cards: dict[int, str] = {}
+    by_file = sorted(enumerate(found, 1), key=lambda ranked: ranked[1].name)
+    for name, ranked in groupby(by_file, key=lambda ranked: ranked[1].name):
+        track = Track(*read_columns(out / entries[name]["output"], Track._fields))
+        for rank, highlight in ranked:
+            cards[rank] = _card(rank, highlight, track, _heat(highlight, out, settings["stride"]))
+    shown = "\n".join(cards[rank] for rank in sorted(cards))
     rows = "\n".join(_row(name, entry) for name, entry in entries.items())
     troubled = sum(entry["status"] != "ok" for entry in entries.values())
     page = PAGE.substitute(
@@ -66,10 +73,10 @@ def write_report(
             f"{len(entries)} files, {troubled} not ok, {sum(e['frames'] for e in entries.values())} frames; preset"
             f" {settings['preset']}, {settings['precision']} on {settings['device']}, aedmae_fast {settings['version']}"
         ),
-        cards=cards or "<p>No file has an event.</p>",
-        toggle=TOGGLE if HEAT in cards else "",
+        cards=shown or "<p>No file has an event.</p>",
+        toggle=TOGGLE if HEAT in shown else "",
         rows=rows,
-        width=STILL_WIDTH,
+        width=WIDTH,
     )
     with replacing(path) as part:
         part.write_text(page, encoding="utf-8")
@@ -90,42 +97,51 @@ def clock(seconds: float) -> str:
     return (f"{hours}:{minutes:02}" if hours else f"{minutes}") + f":{rest // 10:02}.{rest % 10}"
 
 
-def _card(rank: int, highlight: Highlight, out: Path, stride: int) -> str:
+def _card(rank: int, highlight: Highlight, track: Track, heat_layer: str) -> str:
     event = highlight.event
     when = f"{clock(event['start_s'])} – {clock(event['end_s'])}"
     place = "" if event["x"] is None else f", at x {event['x']}, y {event['y']}"
+    try:
+        still = _still(highlight)
+        film = _film(highlight, track)
+    except VideoError as error:
+        still, film = f"<p>no picture: {escape(printable(error.reason))}</p>", ""
     return CARD.substitute(
         rank=rank,
         name=escape(printable(highlight.name)),
         when=when,
         detail=escape(f"score {event['score']:.4g}; shown: {clock(event['time_s'])}, frame {event['frame']}{place}"),
-        still=_still(highlight),
-        heat=_heat(highlight, out, stride),
-        curve=_curve(read_csv(out / highlight.entry["output"]), event["start_frame"], event["end_frame"]),
+        still=still,
+        heat=heat_layer,
+        curve=_curve(track.score, event["start_frame"], event["end_frame"]),
+        film=film,
     )
 
 
 def _still(highlight: Highlight) -> str:
-    """The frame to look at with a ring around the place; or why there is none."""
+    """The frame to look at with a ring around the place."""
     event, entry = highlight.event, highlight.entry
-    try:
-        frame = read_still(highlight.path, event["time_s"])
-    except VideoError as error:
-        return f"<p>no picture: {escape(printable(error.reason))}</p>"
-    image = Image.fromarray(np.ascontiguousarray(frame.numpy()[..., ::-1]))
-    scale = min(1.0, STILL_WIDTH / image.width)
-    image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+    image = small(read_still(highlight.path, event["time_s"]))
     if event["x"] is not None:
-        x, y = event["x"] / entry["width"] * image.width, event["y"] / entry["height"] * image.height
-        draw, radius = ImageDraw.Draw(image), max(8.0, 0.09 * image.height)
-        for inset, colour in ((-1, "white"), (0, "red"), (1, "red"), (2, "white")):
-            draw.ellipse(
-                [x - radius + inset, y - radius + inset, x + radius - inset, y + radius - inset], outline=colour
-            )
+        image = ringed(image, event["x"] / entry["width"], event["y"] / entry["height"])
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img src="data:image/jpeg;base64,{data}" alt="frame {event["frame"]}">'
+    return f'<img src="data:image/jpeg;base64,{_base64(buffer.getvalue())}" alt="frame {event["frame"]}">'
+
+
+def _film(highlight: Highlight, track: Track) -> str:
+    """What is around it, to be opened; it plays as soon as it is seen, without scripts."""
+    start, end = span(highlight.event)
+    try:
+        film = make_film(highlight.path, highlight.entry, highlight.event, track)
+    except (ImportError, VideoError) as error:
+        reason = error.reason if isinstance(error, VideoError) else str(error)
+        return f"<p>no film: {escape(printable(reason))}</p>"
+    return FILM.substitute(when=f"{clock(start)} – {clock(end)}", data=_base64(film))
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def _heat(highlight: Highlight, out: Path, stride: int) -> str:
@@ -174,11 +190,17 @@ TOGGLE = (
     " from the middle of the frame's values (clear) to its highest</label>"
 )
 
+FILM = Template(
+    "<details><summary>watch $when</summary>"
+    '<video src="data:video/mp4;base64,$data" autoplay controls loop muted playsinline></video></details>'
+)
+
 CARD = Template(
     """<section>
 <h2><b>$rank</b> $name</h2>
 <div class="still">$still$heat</div>
 $curve
+$film
 <p>$when<br><small>$detail</small></p>
 </section>"""
 )
@@ -196,7 +218,9 @@ section { border: 1px solid #ccc; border-radius: 6px; padding: .8em; }
 section h2 { font-size: 1em; margin: 0 0 .5em; overflow-wrap: anywhere; font-weight: normal; }
 section p { margin: .4em 0 0; }
 .still { position: relative; max-width: ${width}px; }
-img { width: 100%; display: block; }
+img, video { width: 100%; display: block; }
+summary { cursor: pointer; margin-top: .4em; }
+video { max-width: ${width}px; }
 .heat { position: absolute; top: 0; left: 0; height: 100%; }
 #heat:not(:checked) ~ main .heat { display: none; }
 svg { width: 100%; height: 48px; background: #f4f4f4; margin-top: .4em; }

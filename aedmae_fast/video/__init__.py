@@ -6,7 +6,8 @@ This is the seam between decoders and the engine. A decoder never converts or re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -24,6 +25,7 @@ __all__ = [
     "VideoError",
     "VideoInfo",
     "open_video",
+    "read_frames",
     "read_still",
 ]
 
@@ -133,18 +135,24 @@ def open_video(path: str | Path, decoder: Decoder = "auto", device: str = "cuda"
     return images.ImageFolder(path) if decoder == "images" else pyav.PyavVideo(path)
 
 
-def read_still(path: str | Path, time_s: float) -> Tensor:
-    """One frame for people to look at: uint8 [H, W, 3], BGR, as displayed.
+def read_frames(path: str | Path, time_s: float) -> Generator[tuple[float, Tensor], None, None]:
+    """Frames for people to look at, from a time on, each with its own: uint8 [H, W, 3], BGR, as displayed.
 
     Args:
         path: A video file or a folder of frames, as for :func:`open_video`.
-        time_s: Seconds from the first frame on, as in :class:`Chunk`: the frame shown then, or the next one. In a
-            folder with images that cannot be read, it may be one before.
+        time_s: Seconds from the first frame on, as in :class:`Chunk`. The first frame is the one shown then, or the
+            next one. In a folder with images that cannot be read, it may be one before.
 
     Raises:
-        VideoError: Nothing can be decoded from ``path``, or not at that time.
+        VideoError: On the way: nothing can be decoded from ``path``, or not at that time, or an image of the folder.
     """
     from aedmae_fast.video import images, pyav
 
     path = Path(path)
-    return (images if path.is_dir() else pyav).read_still(path, time_s)
+    return (images if path.is_dir() else pyav).read_frames(path, time_s)
+
+
+def read_still(path: str | Path, time_s: float) -> Tensor:
+    """The first of :func:`read_frames`, and its errors."""
+    with closing(read_frames(path, time_s)) as frames:
+        return next(frames)[1]

@@ -6,7 +6,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,15 @@ from aedmae_fast.ops.frame_prep import MAX_SIZE
 from aedmae_fast.video import Chunk, Outcome, Status, VideoError, VideoInfo
 from aedmae_fast.video.pulse import pulse
 
-__all__ = ["FRAMES_FPS", "IMAGE_SUFFIXES", "ImageFolder", "frame_paths", "is_frame_folder", "natural_key"]
+__all__ = [
+    "FRAMES_FPS",
+    "IMAGE_SUFFIXES",
+    "ImageFolder",
+    "frame_paths",
+    "is_frame_folder",
+    "natural_key",
+    "read_frames",
+]
 
 FRAMES_FPS = 25.0  # images carry no rate; UCSD, Avenue and ShanghaiTech were filmed at 10 to 25 frames per second
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -98,17 +106,18 @@ class ImageFolder:
         self._outcome = _judge(broken, len(self._images))
 
 
-def read_still(folder: Path, time_s: float) -> Tensor:
-    """See :func:`aedmae_fast.video.read_still`."""
+def read_frames(folder: Path, time_s: float) -> Generator[tuple[float, Tensor], None, None]:
+    """See :func:`aedmae_fast.video.read_frames`."""
     images = ImageFolder(folder)._images
-    at = round(time_s * FRAMES_FPS)
-    if at >= len(images):
+    first = round(time_s * FRAMES_FPS)
+    if first >= len(images):
         raise VideoError(folder, Status.TOO_SHORT, f"no frame at {time_s:.2f} s: it has {len(images)}")
-    try:
-        image = _read(images[at])[0]
-    except _BROKEN as error:
-        raise VideoError(folder, Status.CORRUPT, f"{images[at].name}: {_one_line(error)}") from error
-    return image if image.ndim == 3 else image[..., None].expand(-1, -1, 3)
+    for at in range(first, len(images)):
+        try:
+            image = _read(images[at])[0]
+        except _BROKEN as error:
+            raise VideoError(folder, Status.CORRUPT, f"{images[at].name}: {_one_line(error)}") from error
+        yield at / FRAMES_FPS, image if image.ndim == 3 else image[..., None].expand(-1, -1, 3)
 
 
 def is_frame_folder(path: Path) -> bool:

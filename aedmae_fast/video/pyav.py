@@ -2,7 +2,7 @@
 
 Packets are decoded one at a time, so that a bad one costs its own frames and not the rest of the file. Frames are
 numbered in output order, and their planes are handed over as they lie in FFmpeg's buffers. With nvdec.py, which leaves
-them on a GPU, this is the only module that imports ``av``.
+them on a GPU, and mp4.py, which writes, this is the only module that imports ``av``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from aedmae_fast.video.pulse import pulse
 from aedmae_fast.video.survey import Survey
 from aedmae_fast.video.verdict import Clock, Met, Promise, judge
 
-__all__ = ["FALLBACK_FPS", "PyavVideo", "read_still", "survey"]
+__all__ = ["FALLBACK_FPS", "PyavVideo", "read_frames", "survey"]
 
 FALLBACK_FPS = 25.0  # for a stream that states no frame rate
 SEEK_BEFORE = 3.0  # seconds: in MPEG-TS the key frame that a seek finds may lie after the time sought
@@ -123,28 +123,34 @@ class PyavVideo:
         self._frames.close()  # before the container: a demuxer that reads on from a closed one crashes the process
         self._container.close()
 
-    def frame_at(self, time_s: float, *, seek: bool) -> Tensor | None:
-        """Instead of iterating: the frame shown at a time or the next one, uint8 [H, W, 3], BGR; None: not found.
+    def frames_from(self, time_s: float, *, seek: bool) -> Iterator[tuple[float, Tensor]] | None:
+        """Instead of iterating: the frame shown at a time or the next one, and all after it; None: there is none.
 
-        With ``seek`` by the container's index of key frames, which may be missing or lead too far: None then too.
+        Each with its time, uint8 [H, W, 3], BGR. With ``seek`` by the container's index of key frames, which may be
+        missing or lead too far: None then too.
         """
         clock, first, unit = self._clock(), self._first, self._stream.time_base
         if first is None:
             return None
+        frames = chain([first], self._frames)
         if first.pts is None or clock.unit is None or unit is None:  # no times to seek by
-            frames, half = chain([first], self._frames), 0.5 / self._fps
-            found = next((frame for frame in frames if clock.tell(frame.pts) > time_s - half), None)
+            half = 0.5 / self._fps
+            timed = ((clock.tell(frame.pts), frame) for frame in frames)
+            due = ((time, frame) for time, frame in timed if time > time_s - half)
         else:
-            due, before = first.pts + round(time_s / unit), first.pts + round((time_s - SEEK_BEFORE) / unit)
-            frames = chain([first], self._frames)
-            if seek and before > first.pts:
+            begin, sought = first.pts, first.pts + round(time_s / unit)
+            if seek and (before := begin + round((time_s - SEEK_BEFORE) / unit)) > begin:
                 self._container.seek(before, stream=self._stream)
                 frames = chain(self._frames)  # go on with what is decoded from there
-                if (start := next(frames, None)) is None or start.pts is None or start.pts > due:
+                if (start := next(frames, None)) is None or start.pts is None or start.pts > sought:
                     return None
                 frames = chain([start], frames)
-            found = next((frame for frame in frames if frame.pts is not None and frame.pts >= due), None)
-        return None if found is None else self._turn.apply((self._bgr(found),))[0][0]
+            since = ((frame.pts - begin, frame) for frame in frames if frame.pts is not None)
+            due = ((float(ticks * unit), frame) for ticks, frame in since if begin + ticks >= sought)
+        found = next(due, None)
+        if found is None:
+            return None
+        return ((time, self._turn.apply((self._bgr(frame),))[0][0]) for time, frame in chain([found], due))
 
     def _describe(self) -> VideoInfo:
         shown = self._first or self._stream.codec_context
@@ -223,12 +229,16 @@ class PyavVideo:
                 yield frame
 
 
-def read_still(path: Path, time_s: float) -> Tensor:
-    """See :func:`aedmae_fast.video.read_still`."""
+def read_frames(path: Path, time_s: float) -> Generator[tuple[float, Tensor], None, None]:
+    """See :func:`aedmae_fast.video.read_frames`."""
     for seek in (True, False):
-        with closing(PyavVideo(path)) as video, suppress(av.FFmpegError):
-            if (found := video.frame_at(time_s, seek=seek)) is not None:
-                return found
+        with closing(PyavVideo(path)) as video:
+            frames = None
+            with suppress(av.FFmpegError):
+                frames = video.frames_from(time_s, seek=seek)
+            if frames is not None:
+                yield from frames
+                return
     raise VideoError(path, Status.TOO_SHORT, f"no frame at {time_s:.2f} s")
 
 

@@ -16,12 +16,16 @@ from PIL import Image
 
 from aedmae_fast.report.heat import COLOUR, OPAQUE
 from aedmae_fast.report.html import MOST, clock, highest, write_report
+from aedmae_fast.video import mp4, read_frames
 from tests.clips import read_index, write_clip
 
 SETTINGS = {"preset": "anomaly-map", "precision": "fp32", "device": "cpu", "version": "1"}
 
 
-def entry(name: str, *scores: float, status: str = "ok", place: tuple[int, int] | None = (100, 70)) -> dict[str, Any]:
+PLACE = 100, 70  # x, y
+
+
+def entry(name: str, *scores: float, status: str = "ok", place: tuple[int, int] | None = PLACE) -> dict[str, Any]:
     x, y = place or (None, None)
     events = [
         {
@@ -46,8 +50,9 @@ def entry(name: str, *scores: float, status: str = "ok", place: tuple[int, int] 
 def page(tmp_path: Path) -> Callable[..., str]:
     def write(entries: dict[str, dict[str, Any]], stride: int = 1) -> str:
         for name in entries:
-            lines = [f"{i},{'' if i == 3 else i / 30}" for i in range(30)]
-            (tmp_path / f"{name}.csv").write_text("\n".join(["frame,score", *lines]))
+            x, y = PLACE if entries[name]["events"] and entries[name]["events"][0]["x"] is not None else ("", "")
+            lines = [f"{i},{i / 25},{'' if i == 3 else i / 30},{x},{y}" for i in range(30)]
+            (tmp_path / f"{name}.csv").write_text("\n".join(["frame,time_s,score,x,y", *lines]))
         videos = {name: tmp_path / name for name in entries}
         count = write_report(tmp_path / "report.html", tmp_path, {**SETTINGS, "stride": stride}, entries, videos)
         text = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -71,7 +76,29 @@ def test_the_frame_with_a_ring_around_the_place(page: Callable[..., str], tmp_pa
     assert read_index(found[..., 1]) == 15
     red = np.argwhere((found[..., 0] > 200) & (found[..., 1] < 90) & (found[..., 2] < 90))
     assert len(red)
-    np.testing.assert_allclose((red.min(0) + red.max(0)) / 2, (70, 100), atol=1.5)  # y, x
+    np.testing.assert_allclose((red.min(0) + red.max(0)) / 2, PLACE[::-1], atol=1.5)  # y, x
+
+
+def test_a_film_that_plays_where_it_is_opened(page: Callable[..., str], tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4")
+    text = page({"a.mp4": entry("a.mp4", 1.5)})
+    film = re.search(
+        r"<details><summary>watch 0:00.0 – 0:01.6</summary><video src=\"data:video/mp4;base64,([^\"]+)", text
+    )
+    assert film is not None
+    (tmp_path / "film.mp4").write_bytes(base64.b64decode(film[1]))
+    shown = [read_index(frame[..., 1].numpy()) for _, frame in read_frames(tmp_path / "film.mp4", 0)]
+    assert shown == list(range(0, 30, 2))
+
+
+def test_no_film_without_an_encoder(page: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The picture is there all the same."""
+    monkeypatch.setattr(mp4, "ENCODER", "none-such")
+    write_clip(tmp_path / "a.mp4")
+    text = page({"a.mp4": entry("a.mp4", 1.5)})
+    assert "<p>no film: none-such: this PyAV has no such encoder" in text
+    assert "<video" not in text
+    assert read_index(picture_in(text)[..., 1]) == 15
 
 
 def layers_in(text: str) -> list[np.ndarray]:

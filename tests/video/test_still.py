@@ -1,4 +1,4 @@
-"""read_still: the very frame that was scored at a time, whatever the container says of times and key frames."""
+"""read_still, read_frames: the very frames scored from a time on, whatever a container says of times and key frames."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aedmae_fast.video import Status, VideoError, open_video, read_still
+from aedmae_fast.video import Status, VideoError, open_video, read_frames, read_still
 from aedmae_fast.video.pyav import PyavVideo
 from tests.clips import cut, picture, read_index, write_clip
 
@@ -36,6 +36,9 @@ def test_the_frame_that_was_scored(tmp_path: Path, name: str, settings: dict[str
     times = [time for chunk in open_video(path) for time in chunk.times]
     for i in (0, 1, 90, 99, 100, 117, 129):
         assert index_of(path, times[i]) == i
+    found = [(time, read_index(frame[..., 1].numpy())) for time, frame in read_frames(path, times[100])]
+    assert [index for _, index in found] == list(range(100, 130))
+    np.testing.assert_allclose([time for time, _ in found], times[100:], atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.webm"])
@@ -43,9 +46,9 @@ def test_a_seek_leads_there(tmp_path: Path, name: str) -> None:
     """Without it, a still from the end of an hour would take as long as decoding the hour."""
     path = write_clip(tmp_path / name, frames=130, codec="libvpx-vp9" if name == "a.webm" else "libx264")
     video = PyavVideo(path)
-    found = video.frame_at(110 / 25, seek=True)
+    found = video.frames_from(110 / 25, seek=True)
     assert found is not None
-    assert read_index(found[..., 1].numpy()) == 110
+    assert read_index(next(found)[1][..., 1].numpy()) == 110
     assert video._met.packets < 110  # not all from the front
     video.close()
 
@@ -62,6 +65,7 @@ def test_folders_of_frames(tmp_path: Path) -> None:
         Image.fromarray(picture(i)).save(tmp_path / f"{i}.png")
     times = [time for chunk in open_video(tmp_path) for time in chunk.times]
     assert [index_of(tmp_path, time) for time in times] == list(range(12))
+    assert [time for time, _ in read_frames(tmp_path, times[7])] == times[7:]
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:

@@ -1,0 +1,28 @@
+"""A frame as the report shows it: small, with a ring around where its score comes from."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+__all__ = ["WIDTH", "ringed", "small"]
+
+WIDTH = 480  # pixels at most
+
+
+def small(frame: Tensor) -> Image.Image:
+    """A frame, uint8 [H, W, 3], BGR, no wider than ``WIDTH``, and of even size, as films need it."""
+    image = Image.fromarray(np.ascontiguousarray(frame.numpy()[..., ::-1]))
+    scale = min(1.0, WIDTH / image.width)
+    width, height = (max(2, round(side * scale / 2) * 2) for side in image.size)
+    return image.resize((width, height))
+
+
+def ringed(image: Image.Image, x: float, y: float) -> Image.Image:
+    """A ring around a place, each coordinate a share of the picture's width or height; drawn into it."""
+    x, y = x * image.width, y * image.height
+    draw, radius = ImageDraw.Draw(image), max(8.0, 0.09 * image.height)
+    for inset, colour in ((-1, "white"), (0, "red"), (1, "red"), (2, "white")):
+        draw.ellipse([x - radius + inset, y - radius + inset, x + radius - inset, y + radius - inset], outline=colour)
+    return image
