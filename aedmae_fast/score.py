@@ -113,7 +113,7 @@ def _score(options: argparse.Namespace, console: Console) -> int:
             console.error(f"error: cannot write {job.out}/manifest.json: {error.strerror}; make room and run again")
             return SOME_NOT_OK
         if options.report:
-            _report(console, job, items)
+            _report(console, job, items, region)
     return SOME_NOT_OK if not_ok or left_out else OK
 
 
@@ -181,11 +181,11 @@ def _run(options: argparse.Namespace, console: Console, scorer: Scorer | Fleet, 
     return not_ok
 
 
-def _report(console: Console, job: Job, items: list[Item]) -> None:
+def _report(console: Console, job: Job, items: list[Item], region: Region | None) -> None:
     path = job.out / REPORT
     entries, videos = {item.name: job.entry(item) for item in items}, {item.name: item.path for item in items}
     try:
-        events = html.write_report(path, job.out, job.settings, entries, videos)
+        events = html.write_report(path, job.out, job.settings, entries, videos, region)
     except OSError as error:
         console.error(f"cannot write {path}: {error.strerror}")
     else:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -126,7 +129,11 @@ def test_region(score: Run, videos: Path, tmp_path: Path, device: str) -> None:
         assert f"{share}% of the picture  (white in {image})" in err
         found = rows(tmp_path / f"{share}" / "one.mp4.csv")
         assert all(float(row["x"]) < 128 * share / 100 + 8 for row in found)  # and half a filter
-        assert score(*arguments)[2].count("2 of 2 are finished") == 1
+        assert score(*arguments, "--report")[2].count("2 of 2 are finished") == 1
+    still = re.search(r"image/jpeg;base64,([^\"]+)", (tmp_path / "25" / "report.html").read_text())
+    assert still is not None
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(still[1]))))
+    assert pixels[:, 40:].mean() < 70 < pixels[:, :30].mean()
     code, _, err = score("--dir", videos, "--out", tmp_path / "25")
     assert code == USAGE
     assert "region: " in err

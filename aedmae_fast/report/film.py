@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aedmae_fast.engine.postprocess import Series
+from aedmae_fast.model.region import Region
 from aedmae_fast.report.picture import ringed, small
 from aedmae_fast.video import read_frames
 from aedmae_fast.video.mp4 import encode_mp4
@@ -38,23 +39,26 @@ def span(event: Mapping[str, Any]) -> tuple[float, float]:
     return max(start, 0.0), max(min(event["end_s"], shown + most), shown + least)
 
 
-def make_film(path: Path, entry: Mapping[str, Any], event: Mapping[str, Any], track: Track) -> bytes:
+def make_film(
+    path: Path, entry: Mapping[str, Any], event: Mapping[str, Any], track: Track, region: Region | None = None
+) -> bytes:
     """An MP4 of what is around an event; during it a ring follows where each frame's score comes from.
 
     Args:
         path: of the video.
         entry: of the video, as in the manifest, with its width and height.
         event: of the entry.
+        region: outside of it the film is darker.
 
     Raises:
         ImportError: nothing to encode with.
         VideoError: nothing to decode at that time.
     """
-    return encode_mp4(_pictures(path, entry, event, track))
+    return encode_mp4(_pictures(path, entry, event, track, region))
 
 
 def _pictures(
-    path: Path, entry: Mapping[str, Any], event: Mapping[str, Any], track: Track
+    path: Path, entry: Mapping[str, Any], event: Mapping[str, Any], track: Track, region: Region | None
 ) -> Iterator[tuple[float, NDArray[np.uint8]]]:
     start, end = span(event)
     due = -np.inf
@@ -65,7 +69,7 @@ def _pictures(
             if time < due:
                 continue
             due = time + 0.99 / FPS  # times are rounded
-            image = small(frame)
+            image = small(frame, region)
             at = min(int(np.searchsorted(track.time_s, time - 1e-3)), len(track.time_s) - 1)
             x, y = track.x[at], track.y[at]
             if event["start_frame"] <= at <= event["end_frame"] and np.isfinite(x):

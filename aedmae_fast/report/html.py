@@ -20,6 +20,7 @@ import numpy as np
 from aedmae_fast.engine.postprocess import Series
 from aedmae_fast.evaluation.score_files import read_columns
 from aedmae_fast.files import replacing
+from aedmae_fast.model.region import Region
 from aedmae_fast.report import heat
 from aedmae_fast.report.console import printable
 from aedmae_fast.report.film import Track, make_film, span
@@ -44,7 +45,12 @@ class Highlight(NamedTuple):
 
 
 def write_report(
-    path: Path, out: Path, settings: Entry, entries: Mapping[str, Entry], videos: Mapping[str, Path]
+    path: Path,
+    out: Path,
+    settings: Entry,
+    entries: Mapping[str, Entry],
+    videos: Mapping[str, Path],
+    region: Region | None = None,
 ) -> int:
     """Write the page; returns how many events are on it.
 
@@ -54,6 +60,7 @@ def write_report(
         settings: as in the manifest, with the stride.
         entries: the files as in the manifest, by name.
         videos: where the files are, by name.
+        region: of the scores; what is outside of it is darker in the pictures.
 
     Raises:
         OSError: the page cannot be written, or a CSV not read.
@@ -64,7 +71,7 @@ def write_report(
     for name, ranked in groupby(by_file, key=lambda ranked: ranked[1].name):
         track = Track(*read_columns(out / entries[name]["output"], Track._fields))
         for rank, highlight in ranked:
-            cards[rank] = _card(rank, highlight, track, _heat(highlight, out, settings["stride"]))
+            cards[rank] = _card(rank, highlight, track, _heat(highlight, out, settings["stride"]), region)
     shown = "\n".join(cards[rank] for rank in sorted(cards))
     rows = "\n".join(_row(name, entry) for name, entry in entries.items())
     troubled = sum(entry["status"] != "ok" for entry in entries.values())
@@ -97,13 +104,13 @@ def clock(seconds: float) -> str:
     return (f"{hours}:{minutes:02}" if hours else f"{minutes}") + f":{rest // 10:02}.{rest % 10}"
 
 
-def _card(rank: int, highlight: Highlight, track: Track, heat_layer: str) -> str:
+def _card(rank: int, highlight: Highlight, track: Track, heat_layer: str, region: Region | None) -> str:
     event = highlight.event
     when = f"{clock(event['start_s'])} – {clock(event['end_s'])}"
     place = "" if event["x"] is None else f", at x {event['x']}, y {event['y']}"
     try:
-        still = _still(highlight)
-        film = _film(highlight, track)
+        still = _still(highlight, region)
+        film = _film(highlight, track, region)
     except VideoError as error:
         still, film = f"<p>no picture: {escape(printable(error.reason))}</p>", ""
     return CARD.substitute(
@@ -118,10 +125,10 @@ def _card(rank: int, highlight: Highlight, track: Track, heat_layer: str) -> str
     )
 
 
-def _still(highlight: Highlight) -> str:
+def _still(highlight: Highlight, region: Region | None) -> str:
     """The frame to look at with a ring around the place."""
     event, entry = highlight.event, highlight.entry
-    image = small(read_still(highlight.path, event["time_s"]))
+    image = small(read_still(highlight.path, event["time_s"]), region)
     if event["x"] is not None:
         image = ringed(image, event["x"] / entry["width"], event["y"] / entry["height"])
     buffer = io.BytesIO()
@@ -129,11 +136,11 @@ def _still(highlight: Highlight) -> str:
     return f'<img src="data:image/jpeg;base64,{_base64(buffer.getvalue())}" alt="frame {event["frame"]}">'
 
 
-def _film(highlight: Highlight, track: Track) -> str:
+def _film(highlight: Highlight, track: Track, region: Region | None) -> str:
     """What is around it, to be opened; it plays as soon as it is seen, without scripts."""
     start, end = span(highlight.event)
     try:
-        film = make_film(highlight.path, highlight.entry, highlight.event, track)
+        film = make_film(highlight.path, highlight.entry, highlight.event, track, region)
     except (ImportError, VideoError) as error:
         reason = error.reason if isinstance(error, VideoError) else str(error)
         return f"<p>no film: {escape(printable(reason))}</p>"

@@ -1,4 +1,4 @@
-"""A frame as the report shows it: small, with a ring around where its score comes from."""
+"""A frame as the report shows it: small, dark where nobody looked, with a ring around where its score comes from."""
 
 from __future__ import annotations
 
@@ -6,17 +6,27 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from aedmae_fast.model.region import Region
+
 __all__ = ["WIDTH", "ringed", "small"]
 
 WIDTH = 480  # pixels at most
+DARKER = 40  # % of its brightness, outside of the region: what is there can still be made out
 
 
-def small(frame: Tensor) -> Image.Image:
-    """A frame, uint8 [H, W, 3], BGR, no wider than ``WIDTH``, and of even size, as films need it."""
+def small(frame: Tensor, region: Region | None = None) -> Image.Image:
+    """A frame, uint8 [H, W, 3], BGR, no wider than ``WIDTH``, and of even size, as films need it.
+
+    Outside of ``region``, which is stretched over it, it is darker.
+    """
     image = Image.fromarray(np.ascontiguousarray(frame.numpy()[..., ::-1]))
     scale = min(1.0, WIDTH / image.width)
     width, height = (max(2, round(side * scale / 2) * 2) for side in image.size)
-    return image.resize((width, height))
+    image = image.resize((width, height))
+    if region is None:
+        return image
+    inside = Image.fromarray(region.inside.numpy()).resize(image.size)
+    return Image.composite(image, image.point([level * DARKER // 100 for level in range(256)] * 3), inside)
 
 
 def ringed(image: Image.Image, x: float, y: float) -> Image.Image:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from aedmae_fast.model.region import Region
 from aedmae_fast.report.heat import COLOUR, OPAQUE
 from aedmae_fast.report.html import MOST, clock, highest, write_report
+from aedmae_fast.report.picture import DARKER
 from aedmae_fast.video import mp4, read_frames
 from tests.clips import read_index, write_clip
 
@@ -48,13 +51,14 @@ def entry(name: str, *scores: float, status: str = "ok", place: tuple[int, int] 
 
 @pytest.fixture
 def page(tmp_path: Path) -> Callable[..., str]:
-    def write(entries: dict[str, dict[str, Any]], stride: int = 1) -> str:
+    def write(entries: dict[str, dict[str, Any]], stride: int = 1, region: Region | None = None) -> str:
         for name in entries:
             x, y = PLACE if entries[name]["events"] and entries[name]["events"][0]["x"] is not None else ("", "")
             lines = [f"{i},{i / 25},{'' if i == 3 else i / 30},{x},{y}" for i in range(30)]
             (tmp_path / f"{name}.csv").write_text("\n".join(["frame,time_s,score,x,y", *lines]))
         videos = {name: tmp_path / name for name in entries}
-        count = write_report(tmp_path / "report.html", tmp_path, {**SETTINGS, "stride": stride}, entries, videos)
+        settings = {**SETTINGS, "stride": stride}
+        count = write_report(tmp_path / "report.html", tmp_path, settings, entries, videos, region)
         text = (tmp_path / "report.html").read_text(encoding="utf-8")
         assert text.count("<section>") == count
         HTMLParser().feed(text)
@@ -79,16 +83,35 @@ def test_the_frame_with_a_ring_around_the_place(page: Callable[..., str], tmp_pa
     np.testing.assert_allclose((red.min(0) + red.max(0)) / 2, PLACE[::-1], atol=1.5)  # y, x
 
 
-def test_a_film_that_plays_where_it_is_opened(page: Callable[..., str], tmp_path: Path) -> None:
-    write_clip(tmp_path / "a.mp4")
-    text = page({"a.mp4": entry("a.mp4", 1.5)})
-    film = re.search(
-        r"<details><summary>watch 0:00.0 – 0:01.6</summary><video src=\"data:video/mp4;base64,([^\"]+)", text
-    )
+def film_in(text: str, tmp_path: Path) -> Iterator[np.ndarray]:
+    """The frames, BGR, of a film that plays by itself."""
+    film = re.search(r"<video src=\"data:video/mp4;base64,([^\"]+)\" autoplay", text)
     assert film is not None
     (tmp_path / "film.mp4").write_bytes(base64.b64decode(film[1]))
-    shown = [read_index(frame[..., 1].numpy()) for _, frame in read_frames(tmp_path / "film.mp4", 0)]
-    assert shown == list(range(0, 30, 2))
+    return (frame.numpy() for _, frame in read_frames(tmp_path / "film.mp4", 0))
+
+
+def test_a_film_of_what_is_around_it(page: Callable[..., str], tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4")
+    text = page({"a.mp4": entry("a.mp4", 1.5)})
+    assert "<details><summary>watch 0:00.0 – 0:01.6</summary>" in text
+    assert [read_index(frame[..., 1]) for frame in film_in(text, tmp_path)] == list(range(0, 30, 2))
+
+
+def test_it_is_dark_where_nobody_looked(page: Callable[..., str], tmp_path: Path) -> None:
+    """In the picture and in the film."""
+    write_clip(tmp_path / "a.mp4")
+    inside = torch.ones(24, 32, dtype=torch.bool)
+    inside[12:, :16] = False
+    stills, films = [], []
+    for region in (None, Region(inside)):
+        text = page({"a.mp4": entry("a.mp4", 1.5)}, region=region)
+        stills.append(picture_in(text).astype(float))
+        films.append(next(film_in(text, tmp_path))[..., ::-1].astype(float))
+    for plain, looked_at in (stills, films):
+        assert np.abs(plain - looked_at)[:46].mean() < 4
+        ratio = looked_at[50:, :62].mean() / plain[50:, :62].mean()
+        assert ratio == pytest.approx(DARKER / 100, abs=0.03)
 
 
 def test_no_film_without_an_encoder(page: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
