@@ -13,14 +13,12 @@ import stat
 from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
 import torch
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
@@ -32,7 +30,8 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from aedmae_fast.ops.frame_prep import MAX_SIZE
-from aedmae_fast.video import Chunk, Matrix, Outcome, Status, VideoError, VideoInfo
+from aedmae_fast.video import Chunk, Outcome, Status, VideoError, VideoInfo
+from aedmae_fast.video.planes import MATRICES, NATIVE, Turn, is_full_range, planes_of, rows_of
 from aedmae_fast.video.pulse import pulse
 from aedmae_fast.video.survey import Survey
 from aedmae_fast.video.verdict import Clock, Met, Promise, judge
@@ -46,25 +45,10 @@ SEEK_BEFORE = 3.0  # seconds: in MPEG-TS the key frame that a seek finds may lie
 # reads the last timestamp in the file (MPEG-TS, MPEG-PS, Ogg) or guesses from its size (raw streams): no promise.
 _STATES_LENGTH = {"asf", "avi", "flv", "matroska", "mov"}
 
-_JPEG_RANGE, _NO_RANGE = 2, 0  # AVCOL_RANGE_JPEG, AVCOL_RANGE_UNSPECIFIED
-_MATRICES: dict[int, Matrix] = {1: "bt709", 9: "bt2020", 10: "bt2020"}  # AVCOL_SPC_*; everything else is BT.601
 _SWSCALE = 0x2 | 0x40000 | 0x2000  # SWS_BILINEAR | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT: exact to 1 level
 
 # A title in another encoding than UTF-8 is no reason to refuse a file; from PyAV 19 on it never is one.
 _OF_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-
-
-def _native_formats() -> dict[str, int]:
-    """Pixel formats handed over as planes -> how many low bits a sample loses to become 8 bit (0: no copy)."""
-    planar = ("yuv420p", "yuv422p", "yuv440p", "yuv444p")
-    shifts = dict.fromkeys([*planar, *(name.replace("yuv", "yuvj") for name in planar), "gray", "nv12"], 0)
-    for bits in (9, 10, 12, 14, 16):
-        shifts |= {f"{name}{bits}le": bits - 8 for name in ("gray", *planar)}
-    return shifts | dict.fromkeys(["p010le", "p012le", "p016le"], 8)  # their samples fill the high bits of 16
-
-
-_NATIVE = _native_formats()
-_INTERLEAVED = {"nv12", "p010le", "p012le", "p016le"}  # U and V take turns in plane 1
 
 
 class PyavVideo:
@@ -91,7 +75,7 @@ class PyavVideo:
             self._promise = _read_promise(self._container, self._stream, self._fps)
             self._frames = self._decode()
             self._first = next(self._frames, None)
-            self._turn = _Turn.of(self._first) if self._first else _Turn()
+            self._turn = Turn.of(self._first) if self._first else Turn()
             self.info = self._describe()
         except BaseException:
             self._container.close()
@@ -186,14 +170,14 @@ class PyavVideo:
         planes = self._turn.apply(self._planes(frame))
         if planes[0].dim() == 4:
             return Chunk(index, (time,), planes)
-        return Chunk(index, (time,), planes, _MATRICES.get(frame.colorspace, "bt601"), _is_full_range(frame))
+        return Chunk(index, (time,), planes, MATRICES.get(frame.colorspace, "bt601"), is_full_range(frame))
 
     def _planes(self, frame: VideoFrame) -> tuple[Tensor, ...]:
         """A frame's planes as they are stored: those of a :class:`Chunk` of one frame."""
         # A negative line size (rows stored bottom-up) is rare and PyAV < 18 shows wrong memory for it: swscale's work.
-        if frame.format.name not in _NATIVE or any(plane.line_size < 0 for plane in frame.planes):
+        if frame.format.name not in NATIVE or any(plane.line_size < 0 for plane in frame.planes):
             return (self._bgr(frame),)
-        return tuple(_planes(frame))
+        return tuple(planes_of(frame))
 
     def _bgr(self, frame: VideoFrame) -> Tensor:
         """A frame in any other format as BGR, uint8 [1, H, W, 3], through swscale."""
@@ -205,7 +189,7 @@ class PyavVideo:
         except av.FFmpegError as error:
             reason = f"pixel format {frame.format.name} cannot be converted: {error.strerror}"
             raise VideoError(self._path, Status.UNREADABLE, reason) from error
-        rows = _rows(packed.planes[0], np.uint8)[:, : packed.width * 3]
+        rows = rows_of(packed.planes[0], np.uint8)[:, : packed.width * 3]
         pixels = torch.from_numpy(rows.reshape(packed.height, packed.width, 3))[None]
         return pixels.flip(-1) if order == "rgb24" else pixels
 
@@ -269,7 +253,7 @@ def survey(path: str | Path) -> Survey:
             full_range=chunk.full_range,
             container=container.format.name,
             pixel_format=first.format.name,
-            upright=video._turn == _Turn(),
+            upright=video._turn == Turn(),
             hidden=len(packets) - len(shown),
             times=times,
             promise=promise,
@@ -308,78 +292,6 @@ def _note_end(met: Met, packet: Packet[Any], is_video: bool) -> None:
     met.file_end = max(met.file_end, end)
     if is_video:
         met.video_end = max(met.video_end, end)
-
-
-@dataclass(frozen=True)
-class _Turn:
-    """What the rotation flag asks for, as steps on ``[T, H, W, ...]``: transpose first, then flip."""
-
-    transpose: bool = False
-    flip_rows: bool = False
-    flip_columns: bool = False
-
-    @classmethod
-    def of(cls, frame: VideoFrame) -> _Turn:
-        """Read the display matrix, ``x' = a x + c y, y' = b x + d y``, to the nearest of the 8 upright positions."""
-        try:
-            matrix: Any = frame.side_data.get("DISPLAYMATRIX")
-        except ValueError:  # PyAV knows no name for some other side data, e.g. EXIF: the angle alone has to do
-            quarters = round(frame.rotation / 90) % 4  # counter-clockwise
-            return (cls(), cls(True, True, False), cls(False, True, True), cls(True, False, True))[quarters]
-        if matrix is None:
-            return cls()
-        a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
-        return cls(True, b < 0, c < 0) if abs(b) > abs(a) else cls(False, d < 0, a < 0)
-
-    def apply(self, planes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Turn planes [T, H, W, ...] upright; the same tensors where there is nothing to do."""
-        if not (self.transpose or self.flip_rows or self.flip_columns):
-            return planes
-        if self.transpose:
-            planes = tuple(plane.transpose(1, 2) for plane in planes)
-        flips = [dim for dim, flip in ((1, self.flip_rows), (2, self.flip_columns)) if flip]
-        return tuple(plane.flip(flips).contiguous() for plane in planes)
-
-
-def _planes(frame: VideoFrame) -> Iterator[Tensor]:
-    """The planes of a frame in a native format, uint8 [1, H, W] each: Y, U, V, or Y alone."""
-    name, shift = frame.format.name, _NATIVE[frame.format.name]
-    for index, plane in enumerate(frame.planes):
-        parts = 2 if index and name in _INTERLEAVED else 1
-        samples = _rows(plane, np.uint16 if shift else np.uint8)[:, : plane.width * parts]
-        if shift:
-            samples = _to_8_bit(samples, shift)
-        for part in range(parts):
-            yield torch.from_numpy(samples[:, part::parts])[None]
-
-
-def _rows(plane: Any, dtype: type[np.uint8] | type[np.uint16]) -> npt.NDArray[Any]:
-    """All rows of a VideoPlane with their padding: a view, which keeps the frame alive. No negative line sizes."""
-    rows: npt.NDArray[Any] = np.frombuffer(plane, dtype).reshape(plane.height, -1)  # Any: stubs hide plane's buffer
-    return rows
-
-
-def _to_8_bit(samples: npt.NDArray[np.uint16], shift: int) -> npt.NDArray[np.uint8]:
-    """Reduce samples to 8 bit: ``min(255, (v + half) >> shift)`` with ``half = 2 ** (shift - 1)``.
-
-    Video levels are defined in 8 bit and scaled by powers of two (white is 235, 940, 3760), so a shift is exact for
-    limited range. For full range the factor would be 1023 / 255 rather than 4: the shift is off by at most one level,
-    and only near white, where rounding up would leave the byte: hence the clip. It comes first, because ``v + half``
-    does not fit into 16 bits for the largest 16-bit samples, while ``(255 << shift) + half`` does.
-    """
-    return ((np.minimum(samples, 255 << shift) + (1 << shift >> 1)) >> shift).astype(np.uint8)
-
-
-def _is_full_range(frame: VideoFrame) -> bool:
-    """Whether black is 0 and white 255, rather than 16 and 235.
-
-    The tag decides. Untagged grey is full range: measured, FFmpeg leaves grey untagged only for codecs that store a
-    picture's values as they are (MJPEG, FFV1, raw, PNG). HEVC and AV1 always come with a tag, H.264 gives
-    monochrome video as yuv420p with neutral chroma, VP9 has none. Untagged colour is limited range.
-    """
-    name = frame.format.name
-    untagged_grey = name.startswith("gray") and frame.color_range == _NO_RANGE
-    return frame.color_range == _JPEG_RANGE or name.startswith("yuvj") or untagged_grey
 
 
 def _open_container(path: Path, hwaccel: HWAccel | None = None) -> InputContainer:

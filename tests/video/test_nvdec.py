@@ -20,7 +20,8 @@ from torch import Tensor
 from aedmae_fast.engine.choose import ChoiceError, check_decoder
 from aedmae_fast.video import Chunk, Status, Video, VideoError, nvdec, open_video
 from aedmae_fast.video.nvdec import CHUNK, NvdecVideo, open_file, why_no_nvdec
-from aedmae_fast.video.pyav import PyavVideo, _planes
+from aedmae_fast.video.planes import planes_of
+from aedmae_fast.video.pyav import PyavVideo
 from tests.clips import cut, damage_packets, write_clip
 
 
@@ -132,7 +133,7 @@ def test_planes_of_a_surface(depth: int) -> None:
     luma, chroma = (nvdec._to_8_bit(samples) for samples in nvdec._samples(frame))
     found = luma[None], *chroma[None].unbind(-1)
     assert [tuple(plane.shape) for plane in found] == [(1, 32, 64), (1, 16, 32), (1, 16, 32)]
-    assert all(torch.equal(f, e) for f, e in zip(found, _planes(frame), strict=True))
+    assert all(torch.equal(f, e) for f, e in zip(found, planes_of(frame), strict=True))
 
 
 def test_copies_stay_when_the_surface_is_used_again() -> None:

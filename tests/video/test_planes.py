@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from aedmae_fast.video.pyav import PyavVideo, _is_full_range, _planes, _to_8_bit
+from aedmae_fast.video.planes import is_full_range, planes_of, to_8_bit
+from aedmae_fast.video.pyav import PyavVideo
 from tests.clips import CHROMA, make_frame, picture, read_index, write_clip
 
 LOSSLESS = {"qp": "0"}
@@ -74,7 +75,7 @@ def test_nv12_is_handed_over_without_a_copy(tmp_path: Path) -> None:
 def test_deep_samples_are_rounded_and_clipped(bits: int) -> None:
     samples = np.arange(1 << bits, dtype=np.uint16)
     exact = np.minimum(255, np.floor(samples / 2 ** (bits - 8) + 0.5))
-    assert (_to_8_bit(samples, bits - 8) == exact).all()
+    assert (to_8_bit(samples, bits - 8) == exact).all()
 
 
 def test_ten_bits_of_a_real_codec(tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_p010_keeps_its_samples_in_the_high_bits() -> None:
     for plane, values in zip(frame.planes, ((941, 941), (400, 700)), strict=True):
         row = np.tile(np.array(values, np.uint16) << 6, plane.line_size // 4)
         plane.update(np.tile(row, (plane.height, 1)).tobytes())
-    y, u, v = _planes(frame)
+    y, u, v = planes_of(frame)
     assert (y.shape, u.shape, v.shape) == ((1, 48, 64), (1, 24, 32), (1, 24, 32))
     assert (y == 235).all()  # 941 / 4 = 235.25
     assert (u == 100).all()
@@ -127,8 +128,8 @@ def test_matrix_and_range(tmp_path: Path, settings: dict[str, Any], planes: int,
 
 def test_yuvj_is_full_range_without_a_tag() -> None:
     """FFmpeg 8 tags its yuvj frames; older ones, and other makers of frames, need not."""
-    assert _is_full_range(av.VideoFrame(16, 16, "yuvj420p"))
-    assert not _is_full_range(av.VideoFrame(16, 16, "yuv420p"))
+    assert is_full_range(av.VideoFrame(16, 16, "yuvj420p"))
+    assert not is_full_range(av.VideoFrame(16, 16, "yuv420p"))
 
 
 @pytest.mark.parametrize(
