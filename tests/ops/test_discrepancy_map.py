@@ -54,7 +54,8 @@ def check(case: Case, patch: int, error: str = "L2") -> None:
     assert (found_map.shape, found_means.shape) == (expected_map.shape, expected_means.shape)
     if len(case.frames):
         assert rmse_ratio(found_map, expected_map) < BOUND
-        np.testing.assert_allclose(found_means, expected_means, rtol=BOUND)
+        # Differences of values of about 1: of a frame of a single pixel, one may be as good as nothing.
+        np.testing.assert_allclose(found_means, expected_means, rtol=BOUND, atol=BOUND)
 
 
 @pytest.mark.parametrize("error", ["L1", "L2"])
