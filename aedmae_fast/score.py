@@ -28,6 +28,7 @@ from aedmae_fast.model.network import AedMae
 from aedmae_fast.model.region import Region
 from aedmae_fast.report import html, plot
 from aedmae_fast.report.console import Console, closing_table, printable
+from aedmae_fast.report.normal import NormalScores, read_normal
 from aedmae_fast.version import __version__
 from aedmae_fast.video import Decoder
 from aedmae_fast.video.discover import find_videos
@@ -88,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
         "--maps", action="store_true", help="a .npy per file: float16 [frames, H, W], what scores come from"
     )
     result.add_argument("--report", action="store_true", help="report.html: what stood out in all files, with films")
+    result.add_argument(
+        "--normal",
+        type=Path,
+        metavar="DIR",
+        help="--out of normal videos scored alike: the report says how often they reach each event's score",
+    )
     result.add_argument("--plot", action="store_true", help="a PNG per file (needs the 'report' extra)")
     result.add_argument("--quiet", action="store_true", help="print troubles only")
     result.add_argument("--json", action="store_true", help="print the closing report to stdout as JSON")
@@ -98,13 +105,17 @@ def _parser() -> argparse.ArgumentParser:
 def _score(options: argparse.Namespace, console: Console) -> int:
     if options.plot:
         plot.require_matplotlib()
+    if options.normal and not options.report:
+        raise ValueError("--normal is for the report; add --report")
     items, left_out = _items(options, console)
     model = load_model(options.checkpoint)
     scorer = _scorer(options, model)
     region, of_region = choose.choose_region(options.region, model)
     settings = _settings(options, model, scorer, region)
+    normal = read_normal(options.normal, settings) if options.normal else None
     console.say(f"aedmae_fast {__version__}: {len(items)} videos -> {options.out}")
-    console.choices({**_choices(options, scorer), **of_region})
+    of_normal = {"normal": Choice(normal.length, f"scores in {options.normal}")} if normal else {}
+    console.choices({**_choices(options, scorer), **of_region, **of_normal})
     with Job(options.out, settings, overwrite=options.overwrite, maps=options.maps) as job:
         not_ok = _run(options, console, scorer, job, items)
         try:
@@ -113,7 +124,7 @@ def _score(options: argparse.Namespace, console: Console) -> int:
             console.error(f"error: cannot write {job.out}/manifest.json: {error.strerror}; make room and run again")
             return SOME_NOT_OK
         if options.report:
-            _report(console, job, items, region)
+            _report(console, job, items, region, normal)
     return SOME_NOT_OK if not_ok or left_out else OK
 
 
@@ -181,11 +192,11 @@ def _run(options: argparse.Namespace, console: Console, scorer: Scorer | Fleet, 
     return not_ok
 
 
-def _report(console: Console, job: Job, items: list[Item], region: Region | None) -> None:
+def _report(console: Console, job: Job, items: list[Item], region: Region | None, normal: NormalScores | None) -> None:
     path = job.out / REPORT
     entries, videos = {item.name: job.entry(item) for item in items}, {item.name: item.path for item in items}
     try:
-        events = html.write_report(path, job.out, job.settings, entries, videos, region)
+        events = html.write_report(path, job.out, job.settings, entries, videos, region, normal)
     except OSError as error:
         console.error(f"cannot write {path}: {error.strerror}")
     else:

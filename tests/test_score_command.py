@@ -224,6 +224,26 @@ def test_report(score: Run, videos: Path, tmp_path: Path) -> None:
     assert "cannot write" in err
 
 
+def test_report_beside_normal_videos(score: Run, videos: Path, tmp_path: Path) -> None:
+    """The same ones here: each event was reached at least by itself."""
+    normal, page = tmp_path / "normal", tmp_path / "scores" / "report.html"
+    assert score("--dir", videos, "--out", normal)[0] == OK
+    code, _, err = score("--dir", videos, "--report", "--normal", normal)
+    assert code == OK
+    assert f"min  (scores in {normal})" in err
+    cards = re.findall(r"<small>score [^;]*, as high .* of normal video, [^;]* an hour; shown: ", page.read_text())
+    assert len(cards) == sum(len(entry["events"]) for entry in manifest(tmp_path)["files"].values())
+    for given, said in (
+        (["--normal", normal], "add --report"),
+        (["--normal", tmp_path, "--report"], "holds no scores"),
+        (["--normal", normal, "--report", "--preset", "release-avenue"], "scores of preset"),
+    ):
+        code, _, err = score("--dir", videos, *given, "--out", tmp_path / "other")
+        assert code == USAGE
+        assert said in err
+    assert not (tmp_path / "other").exists()
+
+
 def test_results_inside_the_folder_are_not_taken_for_frames(score: Run, videos: Path) -> None:
     out = videos / "scores"
     assert score("--dir", videos, "--plot", "--out", out)[0] == OK

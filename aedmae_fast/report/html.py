@@ -24,6 +24,7 @@ from aedmae_fast.model.region import Region
 from aedmae_fast.report import heat
 from aedmae_fast.report.console import printable
 from aedmae_fast.report.film import Track, make_film, span
+from aedmae_fast.report.normal import NormalScores
 from aedmae_fast.report.picture import WIDTH, ringed, small
 from aedmae_fast.video import VideoError, read_still
 
@@ -44,6 +45,15 @@ class Highlight(NamedTuple):
     event: Mapping[str, Any]
 
 
+class View(NamedTuple):
+    """What all events are shown by."""
+
+    out: Path  # folder with the maps
+    stride: int  # of the scores
+    region: Region | None
+    normal: NormalScores | None
+
+
 def write_report(
     path: Path,
     out: Path,
@@ -51,6 +61,7 @@ def write_report(
     entries: Mapping[str, Entry],
     videos: Mapping[str, Path],
     region: Region | None = None,
+    normal: NormalScores | None = None,
 ) -> int:
     """Write the page; returns how many events are on it.
 
@@ -61,17 +72,18 @@ def write_report(
         entries: the files as in the manifest, by name.
         videos: where the files are, by name.
         region: of the scores; what is outside of it is darker in the pictures.
+        normal: what to say how rare the events are by.
 
     Raises:
         OSError: the page cannot be written, or a CSV not read.
     """
-    found = highest(entries, videos)
+    found, view = highest(entries, videos), View(out, settings["stride"], region, normal)
     cards: dict[int, str] = {}
     by_file = sorted(enumerate(found, 1), key=lambda ranked: ranked[1].name)
     for name, ranked in groupby(by_file, key=lambda ranked: ranked[1].name):
         track = Track(*read_columns(out / entries[name]["output"], Track._fields))
         for rank, highlight in ranked:
-            cards[rank] = _card(rank, highlight, track, _heat(highlight, out, settings["stride"]), region)
+            cards[rank] = _card(rank, highlight, track, view)
     shown = "\n".join(cards[rank] for rank in sorted(cards))
     rows = "\n".join(_row(name, entry) for name, entry in entries.items())
     troubled = sum(entry["status"] != "ok" for entry in entries.values())
@@ -104,31 +116,33 @@ def clock(seconds: float) -> str:
     return (f"{hours}:{minutes:02}" if hours else f"{minutes}") + f":{rest // 10:02}.{rest % 10}"
 
 
-def _card(rank: int, highlight: Highlight, track: Track, heat_layer: str, region: Region | None) -> str:
+def _card(rank: int, highlight: Highlight, track: Track, view: View) -> str:
     event = highlight.event
     when = f"{clock(event['start_s'])} – {clock(event['end_s'])}"
     place = "" if event["x"] is None else f", at x {event['x']}, y {event['y']}"
+    shown = f"{clock(event['time_s'])}, frame {event['frame']}{place}"
+    rarity = "" if view.normal is None else f", {view.normal.tell(event['score'])}"
     try:
-        still = _still(highlight, region)
-        film = _film(highlight, track, region)
+        still = _still(highlight, view)
+        film = _film(highlight, track, view)
     except VideoError as error:
         still, film = f"<p>no picture: {escape(printable(error.reason))}</p>", ""
     return CARD.substitute(
         rank=rank,
         name=escape(printable(highlight.name)),
         when=when,
-        detail=escape(f"score {event['score']:.4g}; shown: {clock(event['time_s'])}, frame {event['frame']}{place}"),
+        detail=escape(f"score {event['score']:.4g}{rarity}; shown: {shown}"),
         still=still,
-        heat=heat_layer,
+        heat=_heat(highlight, view),
         curve=_curve(track.score, event["start_frame"], event["end_frame"]),
         film=film,
     )
 
 
-def _still(highlight: Highlight, region: Region | None) -> str:
+def _still(highlight: Highlight, view: View) -> str:
     """The frame to look at with a ring around the place."""
     event, entry = highlight.event, highlight.entry
-    image = small(read_still(highlight.path, event["time_s"]), region)
+    image = small(read_still(highlight.path, event["time_s"]), view.region)
     if event["x"] is not None:
         image = ringed(image, event["x"] / entry["width"], event["y"] / entry["height"])
     buffer = io.BytesIO()
@@ -136,11 +150,11 @@ def _still(highlight: Highlight, region: Region | None) -> str:
     return f'<img src="data:image/jpeg;base64,{_base64(buffer.getvalue())}" alt="frame {event["frame"]}">'
 
 
-def _film(highlight: Highlight, track: Track, region: Region | None) -> str:
+def _film(highlight: Highlight, track: Track, view: View) -> str:
     """What is around it, to be opened; it plays as soon as it is seen, without scripts."""
     start, end = span(highlight.event)
     try:
-        film = make_film(highlight.path, highlight.entry, highlight.event, track, region)
+        film = make_film(highlight.path, highlight.entry, highlight.event, track, view.region)
     except (ImportError, VideoError) as error:
         reason = error.reason if isinstance(error, VideoError) else str(error)
         return f"<p>no film: {escape(printable(reason))}</p>"
@@ -151,9 +165,9 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def _heat(highlight: Highlight, out: Path, stride: int) -> str:
+def _heat(highlight: Highlight, view: View) -> str:
     """The layer for the picture; empty where there is no map."""
-    values = heat.written(out, highlight.entry, highlight.event["frame"], stride)
+    values = heat.written(view.out, highlight.entry, highlight.event["frame"], view.stride)
     data = None if values is None else heat.layer(values)
     return "" if data is None else f'<img {HEAT} src="data:image/png;base64,{data}" alt="">'
 
