@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from aedmae_fast.training.things import OFFSETS, Bytes, Floats, Thing
+from aedmae_fast.training.things import OFFSETS, Bytes, Floats, Thing, apart
 
 BACKGROUND_FRAMES = 50  # of a clip, evenly spread: their median is its background
 DIFFERENT = 20  # levels from the background, largest of the channels: above a codec's noise
@@ -66,7 +66,7 @@ def cut_objects(clips: Sequence[Bytes], seed: int, on_clip: Callable[[int], None
             trodden.append(np.zeros((height, width), np.bool_))
             colour.append(0.0)
         scene_of.append(scene)
-        colour[scene] = max(colour[scene], MORE_COLOUR * float(np.quantile(np.ptp(sampled, axis=-1), 0.99)))
+        colour[scene] = max(colour[scene], MORE_COLOUR * float(np.quantile(apart(sampled), 0.99)))
         found, moved = _cut_clip(clip, background, visits, MOST // len(clips) + 1)
         things[scene].extend(found)
         trodden[scene] |= moved

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from aedmae_fast.training.objects import Cutouts, soft_alpha
-from aedmae_fast.training.things import MIDDLE, OFFSETS, Bytes, Floats, Thing, paste, straight_path
+from aedmae_fast.training.things import MIDDLE, OFFSETS, Bytes, Floats, Thing, apart, paste, straight_path
 
 Rng = np.random.Generator
 
@@ -70,7 +70,8 @@ def synthesise(
     placed = source.draw(scene, rng)
     frames = frames.copy()
     paste(frames, _in_colours(placed.thing, normal.colour[scene]), placed.scale)
-    changed = (frames[MIDDLE] != target).any(axis=-1)
+    different = frames[MIDDLE] != target
+    changed = different[..., 0] | different[..., 1] | different[..., 2]
     return Sample(frames, target, changed.astype(np.uint8) * 255)
 
 
@@ -83,12 +84,12 @@ def _somewhere_usual(things: tuple[Thing, ...], rng: Rng) -> Thing:
 
 def _in_colours(thing: Thing, most: float) -> Thing:
     """A thing whose channels lie at most so many levels apart: colour in a grey video would give anomalies away."""
-    apart = np.ptp(thing.crops[..., :3], axis=-1).max()
-    if apart <= most:
+    most_apart = apart(thing.crops).max()
+    if most_apart <= most:
         return thing
     crops = thing.crops.copy()
     grey = crops[..., :3].mean(axis=-1, keepdims=True)
-    crops[..., :3] = np.rint(grey + (crops[..., :3] - grey) * (most / apart))
+    crops[..., :3] = np.rint(grey + (crops[..., :3] - grey) * (most / most_apart))
     return Thing(crops, thing.path)
 
 

@@ -7,6 +7,7 @@ difference is the motion gradient.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,12 @@ class Thing:
     def velocity(self) -> Floats:
         """Pixels per frame, [2]."""
         return (self.path[-1] - self.path[0]) / (OFFSETS[-1] - OFFSETS[0])
+
+
+def apart(pixels: NDArray[Any]) -> NDArray[Any]:
+    """How far the three channels of pixels lie apart, [..., 3] -> [...]: ``np.ptp`` there, several times as fast."""
+    first, second, third = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+    return np.maximum(np.maximum(first, second), third) - np.minimum(np.minimum(first, second), third)
 
 
 def straight_path(centre: Floats, velocity: Floats) -> Floats:
