@@ -61,7 +61,7 @@ def _pictures(
     path: Path, entry: Mapping[str, Any], event: Mapping[str, Any], track: Track, region: Region | None
 ) -> Iterator[tuple[float, NDArray[np.uint8]]]:
     start, end = span(event)
-    due = -np.inf
+    due, size = -np.inf, None
     with closing(read_frames(path, start)) as frames:
         for time, frame in frames:
             if time > end and due > -np.inf:
@@ -70,6 +70,8 @@ def _pictures(
                 continue
             due = time + 0.99 / FPS  # times are rounded
             image = small(frame, region)
+            size = size or image.size
+            image = image.resize(size)  # a video may change its size midway; a film may not
             at = min(int(np.searchsorted(track.time_s, time - 1e-3)), len(track.time_s) - 1)
             x, y = track.x[at], track.y[at]
             if event["start_frame"] <= at <= event["end_frame"] and np.isfinite(x):

@@ -93,6 +93,16 @@ def test_large_and_odd_pictures(tmp_path: Path) -> None:
         assert found[0][1].shape == (*expected, 3)
 
 
+def test_a_size_that_changes_midway(tmp_path: Path) -> None:
+    """The film keeps its first; a folder can hold images of any size, as a video can."""
+    for i in range(20):
+        Image.fromarray(picture(i, (128, 96) if i < 10 else (160, 120))).save(tmp_path / f"{i:02}.png")
+    at = event(8, 12, 10)
+    frames = shown(make_film(tmp_path, {"width": 128, "height": 96}, at, track([i / 25 for i in range(20)])), tmp_path)
+    assert {found.shape for _, found in frames} == {(96, 128, 3)}
+    assert [read_index(found[..., 1]) for _, found in frames] == list(range(0, 20, 2))
+
+
 def test_a_gap_in_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The frame after it rather than none."""
     monkeypatch.setattr(film, "BEFORE_AND_AFTER", (0.01, 0.01))
