@@ -51,7 +51,7 @@ class ModelConfig:
         if self.kept != rows * int(columns * (1 - self.mask_ratio)):
             raise ValueError(
                 f"ModelConfig: {self.kept} visible tokens do not fill {rows} rows of {columns}*(1-{self.mask_ratio});"
-                " choose a width whose token columns the mask ratio divides"
+                " choose a width whose token columns the mask ratio divides, or another mask ratio"
             )
         if self.mask_count < 1 or self.mask_count % self.masks_to_cover:
             raise ValueError(

@@ -7,31 +7,40 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from aedmae_fast.config import CONFIGS, ModelConfig
+from aedmae_fast.config import ModelConfig
 from aedmae_fast.engine.choose import Choice, choose_device, choose_precision, choose_workers
-from aedmae_fast.evaluation.layouts import LAYOUTS, read_dataset
+from aedmae_fast.evaluation.layouts import read_dataset
 from aedmae_fast.model.checkpoint import save_model
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.model.region import Region, load_region
 from aedmae_fast.report.console import Console, printable
-from aedmae_fast.training.cache import Clips, load_clips
+from aedmae_fast.training.cache import Clips, load_clips, require_room
 from aedmae_fast.training.data import Batch, Loader, TrainingFrames
 from aedmae_fast.training.journal import Journal
 from aedmae_fast.training.loop import STATE_FILE, Hooks, Trainer
 from aedmae_fast.training.objects import cut_objects
+from aedmae_fast.training.options import (
+    CHECKPOINT,
+    choices_of,
+    config_of,
+    make_parser,
+    note_on_average,
+    settings_of,
+)
 from aedmae_fast.training.parallel import Place, barrier, place_from_environment, process_group
 from aedmae_fast.training.progress import Progress, duration
+from aedmae_fast.training.sample import Piece, count_frames, take_sample
 from aedmae_fast.training.settings import TrainSettings
 from aedmae_fast.training.state import State, load_state
 from aedmae_fast.training.synthetic import AnomalySource, ProceduralAnomalies
@@ -39,15 +48,12 @@ from aedmae_fast.training.ubnormal import read_ubnormal
 from aedmae_fast.version import __version__
 
 OK, USAGE, INTERRUPTED = 0, 2, 130  # exit codes
-CHECKPOINT = "model.safetensors"
 PICTURED = 8  # samples in a picture
-LARGEST_AVERAGE = 0.25  # share of the teacher's steps that --ema may average over
-OF_LAYOUT = {"ped": "ped2", "avenue": "avenue", "shanghaitech": "shanghaitech", "ubnormal": "ubnormal"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 trained, 2 usage, 130 interrupted."""
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     place = place_from_environment()
     console = Console(options.quiet or not place.first)
     try:
@@ -63,58 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.close()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m aedmae_fast.train", description="Train on videos in which nothing unusual happens."
-    )
-    what = parser.add_argument_group("what to learn from")
-    what.add_argument("--data", type=Path, required=True, help="folder of the data set, or of normal videos")
-    what.add_argument("--layout", default="videos", choices=sorted(LAYOUTS), help="(default: %(default)s)")
-    what.add_argument("--anomalies", type=Path, metavar="UBNORMAL", help="cut anomalies from UBnormal, not from --data")
-    net = parser.add_argument_group("network")
-    net.add_argument("--config", default="auto", choices=["auto", *CONFIGS], help="(default: the layout's)")
-    net.add_argument("--height", type=int, help="input height, pixels (default: the config's)")
-    net.add_argument("--width", type=int, help="input width, pixels (default: the config's)")
-    net.add_argument("--patch", type=int, help="side of the patches, pixels (default: the config's)")
-    net.add_argument("--region", type=Path, metavar="IMAGE", help="white where to look (default: the whole picture)")
-    net.add_argument("--mask-ratio", type=float, help="share of the patches that is hidden (default: the config's)")
-    net.add_argument("--dropout", type=float, help="share dropped in the MLPs (default: the config's)")
-    how = parser.add_argument_group("how; defaults are the paper's where it prints them")
-    how.add_argument("--schedule", choices=["constant", "cosine"], help="learning rate within each phase")
-    how.add_argument("--optimizer", choices=["adam", "adamw"])
-    how.add_argument("--motion-weights", action=argparse.BooleanOptionalAction, help="weigh tokens by motion (Eq. 2)")
-    how.add_argument("--distillation", choices=["paper", "release"], help="student's loss: by motion, or masked tokens")
-    numbers = {
-        "teacher_epochs": "epochs of the first phase", "student_epochs": "epochs of the second phase",
-        "batch_size": "frames per step, of all processes together", "lr": "highest learning rate",
-        "warmup_epochs": "epochs of linear rise, in each phase", "clip_norm": "largest norm of the gradient; 0: any",
-        "ema": "decay of averaged weights per step; 0: none", "anomaly_share": "frames with a synthetic anomaly",
-        "normal_share": "frames with a normal paste", "light": "contrast and brightness of a sample: largest change",
-        "class_weight": "weight of the class head's loss", "seed": "of everything random",
-    }  # fmt: skip
-    defaults = TrainSettings()
-    for name, text in numbers.items():
-        default = getattr(defaults, name)
-        how.add_argument(f"--{name.replace('_', '-')}", type=type(default), help=f"{text} (default: {default})")
-    where = parser.add_argument_group("where")
-    where.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: %(default)s)")
-    where.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"], help="(default: %(default)s)")
-    where.add_argument("--workers", default="auto", metavar="N", help="threads that decode and that build batches")
-    where.add_argument(
-        "--cache", default="disk", choices=["disk", "memory"], help="decoded frames (default: OUT/cache)"
-    )
-    result = parser.add_argument_group("results")
-    result.add_argument("--out", type=Path, required=True, help=f"folder for {CHECKPOINT}, logs and state")
-    result.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    result.add_argument("--pictures", type=int, default=10, metavar="N", help="samples every N epochs; 0: never")
-    result.add_argument("--quiet", action="store_true", help="print troubles only")
-    parser.add_argument("--version", action="version", version=f"aedmae_fast {__version__}")
-    return parser
-
-
 def _train(options: argparse.Namespace, console: Console, place: Place) -> None:
     started = time.perf_counter()
-    settings, config = _settings(options), _config(options)
+    settings, config = settings_of(options), config_of(options)
     if (options.out / STATE_FILE).exists() and not options.resume:
         raise ValueError(f"{options.out} holds a run already: add --resume to go on with it, or name another --out")
     own_gpu = place.world > 1 and torch.cuda.is_available() and options.device in ("auto", "cuda")
@@ -127,20 +84,21 @@ def _train(options: argparse.Namespace, console: Console, place: Place) -> None:
         raise ValueError(f"{options.data}: no training clips in it, only test clips")
     options.out.mkdir(parents=True, exist_ok=True)
     console.say(f"aedmae_fast {__version__}: {len(paths)} training clips of {options.data} -> {options.out}")
-    console.choices(_choices(options, settings, config, place))
+    console.choices(choices_of(options, settings, config, place))
     chosen = {"device": device, "precision": precision, "workers": workers}
     if region is not None:
         chosen["region"] = Choice(f"{region.share:.0%} of the picture", f"white in {options.region}")
     console.choices(chosen)
     with process_group(place, torch.device(device.value)):
-        clips = _decode(paths, options, config, region, int(workers.value), place)
+        pieces = _pieces(paths, options, config, int(workers.value), console, place)
+        clips = _decode(pieces, options, config, region, int(workers.value), place)
         for path, reason in clips.problems if place.first else ():
             console.error(f"{printable(str(path))}: {reason}")
         frames = _frames(clips, options, settings, config, region, console, options.quiet or not place.first)
         settings = frames.settings
         pin = device.value != "cpu"
         loader = Loader(frames, settings.batch_size, place.rank, place.world, int(workers.value), pin)
-        if note := _note_on_average(settings, loader.steps):
+        if note := note_on_average(settings, loader.steps):
             console.say(f"  {note}")
         torch.manual_seed(settings.seed)
         model = AedMae(config).to(device.value)
@@ -163,18 +121,6 @@ def _train(options: argparse.Namespace, console: Console, place: Place) -> None:
             trainer.train(options.resume)
         barrier(place)
     console.say(f"{options.out / CHECKPOINT}: ready after {duration(time.perf_counter() - started)}")
-
-
-def _note_on_average(settings: TrainSettings, steps_per_epoch: int) -> str | None:
-    """What to say where the averaged weights would be mostly those of the beginning."""
-    steps = settings.teacher_epochs * steps_per_epoch
-    if not settings.ema or not steps or (averaged := 1 / (1 - settings.ema)) <= LARGEST_AVERAGE * steps:
-        return None
-    lower = max(0.0, 1 - 1 / (LARGEST_AVERAGE * steps))
-    return (
-        f"--ema {settings.ema:g} averages over {averaged:.0f} steps, and the teacher has {steps} in all: the result"
-        f" will lag behind what it has learned; at most {math.floor(1000 * lower) / 1000:g} suits this schedule"
-    )
 
 
 def _run(trainer: Trainer, options: argparse.Namespace, console: Console, frames: TrainingFrames) -> None:
@@ -221,8 +167,31 @@ def _run(trainer: Trainer, options: argparse.Namespace, console: Console, frames
     console.say(closing_table(history))
 
 
+def _pieces(
+    paths: list[Path], options: argparse.Namespace, config: ModelConfig, workers: int, console: Console, place: Place
+) -> list[Piece]:
+    """What to decode: the videos, or a sample of them."""
+    if options.frames is not None and options.frames < 1:
+        raise ValueError(f"--frames: expected at least 1, found {options.frames}")
+    with Progress("count", "videos", len(paths), not place.first or options.quiet) as progress:
+        videos = []
+        with ThreadPoolExecutor(workers) as pool:
+            for video in pool.map(count_frames, paths):
+                videos.append(video)
+                progress.advance(1)
+    total = sum(video.frames for video in videos)
+    frames = min(total, options.frames or total)
+    pieces = take_sample(videos, frames)
+    if frames < total:
+        console.say(f"  about {frames} of {total} frames: {len(pieces)} pieces of ten seconds or so (--frames)")
+    size = config.height, config.width
+    if options.cache == "disk" and place.first:
+        require_room(options.out / "cache", frames, size)
+    return pieces
+
+
 def _decode(
-    paths: list[Path],
+    pieces: list[Piece],
     options: argparse.Namespace,
     config: ModelConfig,
     region: Region | None,
@@ -235,7 +204,7 @@ def _decode(
         barrier(place)
     try:
         with Progress("decode", "frames", None, options.quiet or not place.first) as progress:
-            return load_clips(paths, (config.height, config.width), folder, workers, progress.advance, region)
+            return load_clips(pieces, (config.height, config.width), folder, workers, progress.advance, region)
     finally:
         if folder is not None and place.first:
             barrier(place)
@@ -272,55 +241,6 @@ def _pictured(frames: TrainingFrames) -> Batch:
     """Samples for the pictures: spread over the clips, most with an anomaly, the same ones in every epoch."""
     indices = [i * len(frames) // PICTURED for i in range(PICTURED)]
     return frames.with_shares(anomaly=0.75, normal=0.5).batch(indices, epoch=0)
-
-
-def _settings(options: argparse.Namespace) -> TrainSettings:
-    given = {f.name: getattr(options, f.name) for f in fields(TrainSettings)}
-    return TrainSettings(**{name: value for name, value in given.items() if value is not None})
-
-
-def _config(options: argparse.Namespace) -> ModelConfig:
-    given = {name: getattr(options, name) for name in ("height", "width", "patch", "mask_ratio", "dropout")}
-    return replace(CONFIGS[_config_name(options)], **{k: v for k, v in given.items() if v is not None})
-
-
-def _config_name(options: argparse.Namespace) -> str:
-    name: str = options.config
-    return OF_LAYOUT.get(options.layout, "shanghaitech") if name == "auto" else name
-
-
-def _choices(
-    options: argparse.Namespace, settings: TrainSettings, config: ModelConfig, place: Place
-) -> dict[str, Choice]:
-    if config != CONFIGS[_config_name(options)]:
-        why = f"{_config_name(options)}, changed as asked for"
-    elif options.config != "auto":
-        why = "asked for"
-    elif options.layout in OF_LAYOUT:
-        why = f"the paper's for {options.layout}"
-    else:
-        why = "shanghaitech's, the smallest frames at 800 tokens; --config, --height, --width, --patch change it"
-    network = f"{config.height}x{config.width}, patch {config.patch}, {config.tokens} tokens"
-    epochs = f"{settings.teacher_epochs} + {settings.student_epochs} epochs"
-    processes = f"over {place.world} processes" if place.world > 1 else "in one process"
-    return {
-        "network": Choice(network, why),
-        "schedule": Choice(
-            f"{epochs}, {settings.optimizer}, lr {settings.lr:g}, {settings.schedule}", "teacher + student"
-        ),
-        "batch": Choice(f"{settings.batch_size} frames", processes),
-        "anomalies": Choice(
-            f"in {settings.anomaly_share:.0%} of the frames",
-            "procedural, from the clips themselves"
-            if options.anomalies is None
-            else f"UBnormal in {options.anomalies}",
-        ),
-        "light": Choice(
-            f"contrast and brightness changed by up to {settings.light:.0%}" if settings.light else "as it is",
-            "of each sample",
-        ),
-        "seed": Choice(str(settings.seed), "order, samples, masks, dropout, first weights"),
-    }
 
 
 def closing_table(history: Sequence[dict[str, Any]]) -> str:

@@ -1,12 +1,12 @@
 """Labelled clips from normal videos alone: a yardstick for settings, without a look at any test label.
 
-    python benchmarks/make_holdout.py --data DIR --layout clips|videos|ped|... --out HOLDOUT
+    python benchmarks/make_holdout.py --data DIR --layout clips|videos|ped|... --out HOLDOUT [--frames N]
 
-Every fourth training clip is held out. Into each of them an anomaly of every kind is pasted, three copies a clip: a
-runner, a cyclist on drawn wheels, a cart. They are made of things cut out of the held-out clips, follow a straight line
-for seconds, and are of other kinds than those that training pastes. The result has the layout ``clips``: the other
-clips in ``train`` (as links), the pasted ones in ``test`` (as folders of frames) with labels and masks. So the usual
-commands work on it:
+Every fourth training clip is held out; with --frames a sample of them, for long videos. Into each an anomaly of every
+kind is pasted, three copies a clip: a runner, a cyclist on drawn wheels, a cart. They are made of things cut out of the
+held-out clips, follow a straight line for seconds, and are of other kinds than those that training pastes. The result
+has the layout ``clips``: the other clips in ``train`` (as links), the pasted ones in ``test`` (as folders of frames)
+with labels and masks. So the usual commands work on it:
 
     python -m aedmae_fast.train    --data HOLDOUT --layout clips --out RUN ...
     python -m aedmae_fast.evaluate --data HOLDOUT --layout clips --checkpoint RUN/model.safetensors --preset ...
@@ -15,6 +15,7 @@ commands work on it:
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from PIL import Image
 from aedmae_fast.evaluation.layouts import LAYOUTS, read_dataset
 from aedmae_fast.training.cache import load_clips
 from aedmae_fast.training.objects import Cutouts, cut_objects
+from aedmae_fast.training.sample import count_frames, take_sample
 from aedmae_fast.training.things import Bytes, Floats, Thing, paste
 from aedmae_fast.video import open_video
 
@@ -141,27 +143,36 @@ def main() -> None:
     parser.add_argument("--layout", default="videos", choices=sorted(LAYOUTS))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--frames", type=int, metavar="N", help="hold out about so many frames (default: all of them)")
     options = parser.parse_args()
+    if options.frames is not None and options.frames < 1:
+        parser.error(f"--frames: expected at least 1, found {options.frames}")
     paths = read_dataset(options.data, options.layout).train
     if len(paths) < EVERY:
         parser.error(f"{options.data}: at least {EVERY} training clips are needed, found {len(paths)}")
     out = paths[EVERY - 1 :: EVERY]
+    folder = Path(os.path.commonpath([path.parent for path in paths]))
     (options.out / "train").mkdir(parents=True)
     for path in paths:
         if path not in out:
-            (options.out / "train" / path.name).symlink_to(path.resolve())
+            (options.out / "train" / "-".join(path.relative_to(folder).parts)).symlink_to(path.resolve())
     with closing(open_video(min(out))) as video:
         size = video.info.height, video.info.width
-    clips = load_clips(out, size, None)
+    videos = [count_frames(path) for path in out]
+    clips = load_clips(take_sample(videos, options.frames or sum(video.frames for video in videos)), size, None)
     cutouts = cut_objects(clips.frames, options.seed)
+    if not any(cutouts.things):
+        parser.error(f"{options.data}: nothing moves on its own in the held-out clips, so there is nothing to paste")
     print(f"{len(paths) - len(out)} clips to train on, {len(out)} held out, {sum(map(len, cutouts.things))} things")
-    for index, (path, clip) in enumerate(zip(clips.paths, clips.frames, strict=True)):
+    for index, (piece, clip) in enumerate(zip(clips.pieces, clips.frames, strict=True)):
+        of = "-".join(piece.path.relative_to(folder).with_suffix("").parts)
+        of += f"-{piece.start_s:.0f}s" if piece.frames is not None else ""
         for number, (name, kind) in enumerate(KINDS.items()):
             rng = np.random.default_rng([options.seed, index, number])
             pasted, where = anomalous(clip, kind, cutouts, rng)
-            write_clip(options.out / "test", f"{path.stem}-{name}", pasted, where)
+            write_clip(options.out / "test", f"{of}-{name}", pasted, where)
             seen = np.count_nonzero(np.any(where, axis=(1, 2)))
-            print(f"test/{path.stem}-{name}: {seen} of {len(clip)} frames are anomalous")
+            print(f"test/{of}-{name}: {seen} of {len(clip)} frames are anomalous")
 
 
 if __name__ == "__main__":

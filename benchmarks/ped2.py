@@ -35,11 +35,7 @@ from aedmae_fast.engine.cores import usable_cores
 from aedmae_fast.engine.precision import eight_bits_on
 from aedmae_fast.model.checkpoint import BUNDLED as WEIGHTS
 
-FLAGS = (
-    "--config ped2 --height 160 --width 240 --patch 8 --mask-ratio 0.1 --dropout 0 --teacher-epochs 10"
-    " --student-epochs 2 --batch-size 32 --lr 1e-3 --schedule cosine --warmup-epochs 1 --optimizer adamw"
-    " --anomaly-share 0.5 --normal-share 0.5 --light 0.2 --clip-norm 1 --ema 0.99 --precision bf16 --workers 1"
-)
+FLAGS = "--config ped2 --height 160 --width 240 --patch 8 --recipe short --precision bf16 --workers 1"
 BUNDLED = WEIGHTS / "ped2.safetensors"
 PRESETS = ("anomaly-map", "paper", "release-avenue")
 FIGURES = ("micro_auc", "macro_auc", "macro_auc_two_class", "macro_auc_plain", "pixel_auc", "rbdc", "tbdc")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,10 +15,14 @@ from safetensors import safe_open
 
 from aedmae_fast import train
 from aedmae_fast.engine.scorer import Scorer
+from aedmae_fast.training.options import note_on_average
 from aedmae_fast.training.settings import TrainSettings
+from tests.clips import write_clip
 from tests.training.scenes import make_clip, write_frames
 
 SMALL = [
+    "--recipe",
+    "paper",
     "--height",
     "32",
     "--width",
@@ -96,9 +102,37 @@ def test_a_run_is_neither_overwritten_nor_resumed_by_accident(
     assert "going on after 3 of 3 epochs" in capsys.readouterr().err
 
 
+def test_a_sample_of_long_videos(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Of an archive only pieces are decoded and trained on, by the recipe for a camera of one's own."""
+    (tmp_path / "videos").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        write_clip(tmp_path / "videos" / name, frames=900, options={"preset": "ultrafast"})
+    network = ["--height", "32", "--width", "80", "--patch", "8", "--student-epochs", "0", "--teacher-epochs", "1"]
+    out = ["--data", str(tmp_path / "videos"), "--out", str(tmp_path / "run"), "--device", "cpu", *network]
+    assert train.main([*out, "--frames", "600", "--precision", "fp32"]) == 0
+    said = capfd.readouterr().err
+    assert "recipe     short  (ours, for two cores: that of the bundled ped2; --recipe takes another)" in said
+    assert "36 of 40 tokens visible" in said
+    assert "about 600 of 1800 frames: 3 pieces of ten seconds or so (--frames)" in said
+    assert len(list((tmp_path / "run" / "cache").iterdir())) == 3
+    frames = sum(file.stat().st_size for file in (tmp_path / "run" / "cache").iterdir()) / (32 * 80 * 3)
+    assert frames == 3 * 225
+
+
+def test_a_disk_that_is_too_small_is_told_before_decoding(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000))
+    assert train.main(command(videos, tmp_path / "run")) == 2
+    said = capsys.readouterr().err
+    assert "expected room for 40 decoded frames, 0.0 GB, found 0.0 GB; --frames N trains on a sample" in said
+    assert not (tmp_path / "run" / "cache").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
+        (["--frames", "0"], "--frames: expected at least 1, found 0"),
         (["--layout", "avenue"], "training_videos"),
         (["--patch", "15"], "not a multiple of patch"),
         (["--lr", "-1"], "lr"),
@@ -144,5 +178,5 @@ def test_an_empty_folder_and_a_folder_without_a_video_to_read(
 )
 def test_an_average_that_lags_is_told(ema: float, epochs: int, expected: str | None) -> None:
     """Of 10 epochs of 79 steps, 0.998 averages 500: what that gives is far from what was learned."""
-    note = train._note_on_average(TrainSettings(teacher_epochs=epochs, student_epochs=1, ema=ema), 79)
+    note = note_on_average(TrainSettings(teacher_epochs=epochs, student_epochs=1, ema=ema), 79)
     assert note is None if expected is None else note is not None and expected in note

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -19,25 +19,26 @@ import numpy as np
 from aedmae_fast.config import CHANNELS
 from aedmae_fast.engine.feed import Block, Ended, Feed
 from aedmae_fast.model.region import Region
+from aedmae_fast.training.sample import Piece
 from aedmae_fast.training.things import Bytes
 from aedmae_fast.version import __version__
-from aedmae_fast.video import Status, open_video
+from aedmae_fast.video import Outcome, Status
 
 SAMPLED = 64  # one frame in so many enters a clip's fingerprint
 USABLE = (Status.OK, Status.TRUNCATED, Status.CORRUPT)  # the last two: as far as they were decoded
 
 
 class Clips(NamedTuple):
-    """The clips that could be decoded."""
+    """The clips that could be decoded: videos or pieces of them."""
 
-    paths: tuple[Path, ...]
+    pieces: tuple[Piece, ...]
     frames: tuple[Bytes, ...]  # [T, H, W, 3] BGR each
     problems: tuple[tuple[Path, str], ...]  # clips left out or cut short, and why
     fingerprint: str  # of what was decoded: what a resumed run must find again
 
 
 def load_clips(
-    paths: Sequence[Path],
+    pieces: Sequence[Piece],
     size: tuple[int, int],
     folder: Path | None,
     workers: int = 1,
@@ -47,7 +48,7 @@ def load_clips(
     """Decode clips, or find them decoded.
 
     Args:
-        paths: videos or folders of frames, at least one.
+        pieces: of videos or folders of frames, at least one; each is a clip.
         size: height and width of the model's input.
         folder: where the frames lie on disk; None keeps them in memory.
         workers: decoder threads.
@@ -58,16 +59,16 @@ def load_clips(
         ValueError: No clip at all could be decoded.
         OSError: ``folder`` cannot be written.
     """
-    keys = [clip_key(path, size, region) for path in paths]
+    keys = [clip_key(piece, size, region) for piece in pieces]
     frames: dict[int, Bytes] = {}
     problems: list[tuple[Path, str]] = []
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         frames = {i: _mapped(folder / key, size) for i, key in enumerate(keys) if (folder / key).is_file()}
-    missing = [i for i in range(len(paths)) if i not in frames]
+    missing = [i for i in range(len(pieces)) if i not in frames]
     sinks: dict[int, _Sink] = {}
     with ExitStack() as open_sinks:
-        for event in Feed([partial(open_video, paths[i]) for i in missing], size, workers, region=region):
+        for event in Feed([pieces[i].open for i in missing], size, workers, region=region):
             i = missing[event.clip]
             if isinstance(event, Block):
                 if i not in sinks:
@@ -76,15 +77,35 @@ def load_clips(
                 on_frames(len(event.frames))
             elif isinstance(event, Ended):
                 if event.outcome.status is not Status.OK:
-                    problems.append((paths[i], f"{event.outcome.status.value}: {event.outcome.reason}"))
+                    problems.append((pieces[i].path, _trouble(pieces[i], event.outcome)))
                 if event.outcome.status in USABLE and i in sinks:
                     frames[i] = sinks[i].finish()
     if not frames:
         path, reason = problems[0]
-        raise ValueError(f"none of {len(paths)} training clips can be decoded; the first, {path}: {reason}")
+        raise ValueError(f"none of {len(pieces)} training clips can be decoded; the first, {path}: {reason}")
     order = sorted(frames)
     kept = tuple(frames[i] for i in order)
-    return Clips(tuple(paths[i] for i in order), kept, tuple(problems), _fingerprint(kept))
+    return Clips(tuple(pieces[i] for i in order), kept, tuple(problems), _fingerprint(kept))
+
+
+def require_room(folder: Path, frames: int, size: tuple[int, int]) -> None:
+    """Before hours of decoding: whether so many frames fit on the disk, less what of them is in ``folder`` already.
+
+    Raises:
+        ValueError: They do not.
+    """
+    there = sum(file.stat().st_size for file in folder.glob("*.u8"))
+    needed, free = frames * size[0] * size[1] * CHANNELS - there, shutil.disk_usage(folder.parent).free
+    if needed > free:
+        raise ValueError(
+            f"{folder}: expected room for {frames} decoded frames, {needed / 1e9:.1f} GB, found {free / 1e9:.1f} GB;"
+            " --frames N trains on a sample, and --out names another disk"
+        )
+
+
+def _trouble(piece: Piece, outcome: Outcome) -> str:
+    of_piece = "" if piece.frames is None else f"the piece from {piece.start_s:.0f} s on: "
+    return f"{of_piece}{outcome.status.value}: {outcome.reason}"
 
 
 def _fingerprint(clips: Sequence[Bytes]) -> str:
@@ -96,10 +117,13 @@ def _fingerprint(clips: Sequence[Bytes]) -> str:
     return digest.hexdigest()
 
 
-def clip_key(path: Path, size: tuple[int, int], region: Region | None = None) -> str:
+def clip_key(piece: Piece, size: tuple[int, int], region: Region | None = None) -> str:
     """File name of a decoded clip: its own name for people, and a hash of name, sizes, times and settings."""
+    path = piece.path
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     digest = hashlib.sha256(f"{__version__} {size[0]}x{size[1]}".encode())
+    if piece.frames is not None:
+        digest.update(f"{piece.frames} from {piece.start_s}".encode())
     if region is not None:
         digest.update(region.fingerprint().encode())
     for file in files:

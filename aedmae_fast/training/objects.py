@@ -22,6 +22,8 @@ PACE = 0.02  # fastest motion that is followed, frame widths per frame
 MOST = 1000  # things kept in all
 VISITS = 1000  # frames looked at in all, but at least 4 in each clip
 SAME_SCENE = 12.0  # mean difference in levels below which two backgrounds are the same camera's
+SAME_EDGES = 0.4  # correlation of their edges above which they are, whatever the light; other cameras': below 0.1
+GREY = 3.0  # levels that the channels of a video without colour lie apart, a codec's rounding included
 TEXTURES = 128
 MORE_COLOUR = 3.0  # an anomaly's channels may lie so many times as far apart as a scene's do
 
@@ -33,7 +35,7 @@ class Cutouts:
     things: tuple[tuple[Thing, ...], ...]  # by scene
     textures: Bytes  # [N, S, S, 3] squares of frames
     trodden: NDArray[np.bool_]  # [scenes, H, W] where anything moved
-    scene_of: tuple[int, ...]  # scene of each clip: clips of one camera share theirs
+    scene_of: tuple[int, ...]  # scene of each clip: clips of one camera share theirs, those at night without colour
     colour: tuple[float, ...]  # by scene: levels that an anomaly's channels may lie apart; 0 where frames are grey
     speed: float  # the things' median, pixels per frame; where there are none, a guess
     height: float  # the things' median, pixels; likewise
@@ -50,7 +52,7 @@ def cut_objects(clips: Sequence[Bytes], seed: int, on_clip: Callable[[int], None
     Where the camera moves or nothing does, there are no things, and synthetic anomalies are textured shapes only.
     """
     _, height, width, _ = clips[0].shape
-    backgrounds: list[Floats] = []
+    backgrounds: list[Background] = []
     things: list[list[Thing]] = []
     trodden: list[NDArray[np.bool_]] = []
     colour: list[float] = []
@@ -58,16 +60,17 @@ def cut_objects(clips: Sequence[Bytes], seed: int, on_clip: Callable[[int], None
     visits = max(4, VISITS // len(clips))
     for clip in clips:
         sampled = _sampled(clip)
-        background = np.median(sampled, axis=0).astype(np.float32)
-        scene = next((i for i, b in enumerate(backgrounds) if np.abs(b - background).mean() < SAME_SCENE), len(things))
+        spread = float(np.quantile(apart(sampled), 0.99))
+        background = Background.of(sampled, spread <= GREY)
+        scene = next((i for i, known in enumerate(backgrounds) if known.same_camera(background)), len(things))
         if scene == len(things):
             backgrounds.append(background)
             things.append([])
             trodden.append(np.zeros((height, width), np.bool_))
             colour.append(0.0)
         scene_of.append(scene)
-        colour[scene] = max(colour[scene], MORE_COLOUR * float(np.quantile(apart(sampled), 0.99)))
-        found, moved = _cut_clip(clip, background, visits, MOST // len(clips) + 1)
+        colour[scene] = max(colour[scene], MORE_COLOUR * spread)
+        found, moved = _cut_clip(clip, background.pixels, visits, MOST // len(clips) + 1)
         things[scene].extend(found)
         trodden[scene] |= moved
         on_clip(1)
@@ -81,6 +84,27 @@ def cut_objects(clips: Sequence[Bytes], seed: int, on_clip: Callable[[int], None
         speed=float(np.median([np.hypot(*t.velocity) for t in every])) if every else 0.005 * width,
         height=float(np.median([t.crops.shape[1] - 4 for t in every])) if every else 0.15 * height,
     )
+
+
+class Background(NamedTuple):
+    """What stands still in a clip."""
+
+    pixels: Floats  # [H, W, 3] levels
+    edges: Floats  # [2, H, W] its slopes down and right, of length 1 altogether: the same in any light
+    grey: bool  # without colour, as cameras are at night
+
+    @classmethod
+    def of(cls, frames: Bytes, grey: bool) -> Background:
+        """The median of frames [N, H, W, 3]."""
+        pixels = np.median(frames, axis=0).astype(np.float32)
+        slopes = np.stack(np.gradient(pixels.mean(axis=-1)))
+        edges: Floats = (slopes / max(float(np.linalg.norm(slopes)), 1e-6)).astype(np.float32)
+        return cls(pixels, edges, grey)
+
+    def same_camera(self, other: Background) -> bool:
+        """Whether both show the same scene, at another hour perhaps; not whether one is in colour and one is not."""
+        alike = np.abs(self.pixels - other.pixels).mean() < SAME_SCENE or np.vdot(self.edges, other.edges) > SAME_EDGES
+        return self.grey == other.grey and bool(alike)
 
 
 def _sampled(clip: Bytes) -> Bytes:

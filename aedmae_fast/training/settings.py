@@ -1,10 +1,10 @@
-"""Every setting of a training run, its default and where that comes from."""
+"""Every setting of a training run, its default and where that comes from; and recipes: settings that go together."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -51,3 +51,34 @@ class TrainSettings:
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+
+class Recipe(NamedTuple):
+    """Settings that go together, and what of the :class:`ModelConfig` goes with them."""
+
+    settings: TrainSettings
+    network: dict[str, float]
+    source: str
+
+
+RECIPES = {
+    "paper": Recipe(TrainSettings(), {}, "as the paper prints it"),
+    "short": Recipe(
+        TrainSettings(
+            teacher_epochs=10,
+            student_epochs=2,
+            batch_size=32,
+            lr=1e-3,
+            optimizer="adamw",
+            schedule="cosine",
+            warmup_epochs=1.0,
+            clip_norm=1.0,
+            ema=0.99,
+            anomaly_share=0.5,
+            normal_share=0.5,
+            light=0.2,
+        ),
+        {"mask_ratio": 0.1, "dropout": 0.0},
+        "ours, for two cores: that of the bundled ped2",
+    ),
+}

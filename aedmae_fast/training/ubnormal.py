@@ -19,6 +19,7 @@ from scipy import ndimage
 from aedmae_fast.evaluation.ground_truth import tracks_of
 from aedmae_fast.training.cache import load_clips
 from aedmae_fast.training.objects import Part, cut_thing
+from aedmae_fast.training.sample import Piece
 from aedmae_fast.training.synthetic import Placed, Rng
 from aedmae_fast.training.things import OFFSETS, Thing
 
@@ -68,7 +69,7 @@ def read_ubnormal(
 
 
 def _cut_video(video: Path, annotations: Path, size: tuple[int, int]) -> Iterator[Thing]:
-    (frames,) = load_clips([video], size, None).frames
+    (frames,) = load_clips([Piece(video)], size, None).frames
     for number, first, last in tracks_of(annotations / f"{video.stem}_tracks.txt"):
         last = min(last, len(frames) - 1)
         for t in range(first - OFFSETS[0], last - OFFSETS[-1] + 1, EVERY):

@@ -24,6 +24,7 @@ __all__ = [
     "Video",
     "VideoError",
     "VideoInfo",
+    "open_part",
     "open_video",
     "read_frames",
     "read_still",
@@ -135,21 +136,42 @@ def open_video(path: str | Path, decoder: Decoder = "auto", device: str = "cuda"
     return images.ImageFolder(path) if decoder == "images" else pyav.PyavVideo(path)
 
 
-def read_frames(path: str | Path, time_s: float) -> Generator[tuple[float, Tensor], None, None]:
-    """Frames for people to look at, from a time on, each with its own: uint8 [H, W, 3], BGR, as displayed.
+def open_part(path: str | Path, start_s: float, frames: int | None = None) -> Video:
+    """Open a part of a video file or of a folder of frames, sought by the file's index where it has one.
 
     Args:
-        path: A video file or a folder of frames, as for :func:`open_video`.
-        time_s: Seconds from the first frame on, as in :class:`Chunk`. The first frame is the one shown then, or the
-            next one. In a folder with images that cannot be read, it may be one before.
+        path: as for :func:`open_video`; decoded on the CPU.
+        start_s: Seconds from the first frame on, as in :class:`Chunk`. The part begins with the frame shown then, or
+            the next one. In a folder with images that cannot be read, it may begin a little before.
+        frames: How many there are in it at most; None: all to the end.
+
+    Its chunks' times are those in the whole video; its outcome is that of the part.
 
     Raises:
-        VideoError: On the way: nothing can be decoded from ``path``, or not at that time, or an image of the folder.
+        VideoError: Nothing can be decoded from ``path``, or not at that time.
     """
     from aedmae_fast.video import images, pyav
 
     path = Path(path)
-    return (images if path.is_dir() else pyav).read_frames(path, time_s)
+    return (images if path.is_dir() else pyav).open_part(path, start_s, frames)
+
+
+def read_frames(path: str | Path, start_s: float) -> Generator[tuple[float, Tensor], None, None]:
+    """Frames for people to look at, from a time on, each with its own: uint8 [H, W, 3], BGR, as displayed.
+
+    Args and errors are those of :func:`open_part`, the latter on the way.
+    """
+    from aedmae_fast.ops import frame_prep
+
+    with closing(open_part(path, start_s)) as video:
+        empty = True
+        for chunk in video:
+            height, width = chunk.planes[0].shape[1:3]
+            frames = frame_prep(list(chunk.planes), height, width, matrix=chunk.matrix, full_range=chunk.full_range)
+            yield from zip(chunk.times, frames, strict=True)
+            empty = False
+        if empty:
+            raise VideoError(Path(path), video.outcome.status, video.outcome.reason)
 
 
 def read_still(path: str | Path, time_s: float) -> Tensor:

@@ -6,7 +6,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ __all__ = [
     "frame_paths",
     "is_frame_folder",
     "natural_key",
-    "read_frames",
+    "open_part",
 ]
 
 FRAMES_FPS = 25.0  # images carry no rate; UCSD, Avenue and ShanghaiTech were filmed at 10 to 25 frames per second
@@ -54,18 +54,23 @@ class ImageFolder:
     orientation is applied. An image that cannot be read is left out: as in a video, the frames that follow move up, and
     the outcome is CORRUPT and says so. Other files, hidden files and sub-folders are ignored.
 
+    Args:
+        first, last: a part of it: the images from ``first`` on, without ``last``.
+
     Raises:
         VideoError: TOO_SHORT for a folder without images; UNREADABLE where the folder, or every image, is unreadable.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self._path = Path(path)
+    def __init__(self, path: str | Path, first: int = 0, last: int | None = None) -> None:
+        self._path, self._begin = Path(path), first
         try:
-            self._images = frame_paths(self._path)
+            images = frame_paths(self._path)
         except OSError as error:
             raise VideoError(self._path, Status.UNREADABLE, (error.strerror or str(error)).lower()) from error
+        self._images = images[first:last]
         if not self._images:
-            raise VideoError(self._path, Status.TOO_SHORT, "no image in this folder")
+            beyond = f"no frame at {first / FRAMES_FPS:.2f} s: it has {len(images)}"
+            raise VideoError(self._path, Status.TOO_SHORT, beyond if images else "no image in this folder")
         width, height = _first_size(self._path, self._images)
         self._outcome: Outcome | None = None
         self._started = self._closed = False
@@ -99,25 +104,17 @@ class ImageFolder:
             except _BROKEN as error:
                 broken.append(f"{path.name}: {_one_line(error)}")
                 continue
-            yield Chunk(index, (index / FRAMES_FPS,), (plane,), full_range=plane.ndim == 3)
+            yield Chunk(index, ((self._begin + index) / FRAMES_FPS,), (plane,), full_range=plane.ndim == 3)
             index += 1
             if self._closed:
                 return
         self._outcome = _judge(broken, len(self._images))
 
 
-def read_frames(folder: Path, time_s: float) -> Generator[tuple[float, Tensor], None, None]:
-    """See :func:`aedmae_fast.video.read_frames`."""
-    images = ImageFolder(folder)._images
-    first = round(time_s * FRAMES_FPS)
-    if first >= len(images):
-        raise VideoError(folder, Status.TOO_SHORT, f"no frame at {time_s:.2f} s: it has {len(images)}")
-    for at in range(first, len(images)):
-        try:
-            image = _read(images[at])[0]
-        except _BROKEN as error:
-            raise VideoError(folder, Status.CORRUPT, f"{images[at].name}: {_one_line(error)}") from error
-        yield at / FRAMES_FPS, image if image.ndim == 3 else image[..., None].expand(-1, -1, 3)
+def open_part(folder: Path, start_s: float, frames: int | None) -> ImageFolder:
+    """See :func:`aedmae_fast.video.open_part`."""
+    first = round(start_s * FRAMES_FPS)
+    return ImageFolder(folder, first, None if frames is None else first + frames)
 
 
 def is_frame_folder(path: Path) -> bool:

@@ -12,8 +12,8 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Generator, Iterator
-from contextlib import closing, suppress
-from itertools import chain
+from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from aedmae_fast.video.pulse import pulse
 from aedmae_fast.video.survey import Survey
 from aedmae_fast.video.verdict import Clock, Met, Promise, judge
 
-__all__ = ["FALLBACK_FPS", "PyavVideo", "read_frames", "survey"]
+__all__ = ["FALLBACK_FPS", "PyavVideo", "open_part", "survey"]
 
 FALLBACK_FPS = 25.0  # for a stream that states no frame rate
 SEEK_BEFORE = 3.0  # seconds: in MPEG-TS the key frame that a seek finds may lie after the time sought
@@ -68,6 +68,7 @@ class PyavVideo:
         self._started = self._closed = False
         self._outcome: Outcome | None = None
         self._met = Met()
+        self._timed: Iterator[tuple[float, VideoFrame]] | None = None  # the frames asked for, where not all are
         self._reformatter = VideoReformatter()
         try:
             self._stream = _pick_stream(self._container, self._path)
@@ -107,34 +108,35 @@ class PyavVideo:
         self._frames.close()  # before the container: a demuxer that reads on from a closed one crashes the process
         self._container.close()
 
-    def frames_from(self, time_s: float, *, seek: bool) -> Iterator[tuple[float, Tensor]] | None:
-        """Instead of iterating: the frame shown at a time or the next one, and all after it; None: there is none.
+    def take(self, start_s: float, frames: int | None, *, seek: bool) -> bool:
+        """Before iterating: keep the frame shown at a time or the next one, and what follows, no more than ``frames``.
 
-        Each with its time, uint8 [H, W, 3], BGR. With ``seek`` by the container's index of key frames, which may be
-        missing or lead too far: None then too.
+        With ``seek`` by the container's index of key frames, which may be missing or lead too far. False: there is no
+        such frame, or the index does not lead there; then the video is good for nothing but :meth:`close`.
         """
         clock, first, unit = self._clock(), self._first, self._stream.time_base
         if first is None:
-            return None
-        frames = chain([first], self._frames)
-        if first.pts is None or clock.unit is None or unit is None:  # no times to seek by
-            half = 0.5 / self._fps
-            timed = ((clock.tell(frame.pts), frame) for frame in frames)
-            due = ((time, frame) for time, frame in timed if time > time_s - half)
-        else:
-            begin, sought = first.pts, first.pts + round(time_s / unit)
-            if seek and (before := begin + round((time_s - SEEK_BEFORE) / unit)) > begin:
+            return False
+        shown = chain([first], self._frames)
+        early = 0.5 / self._fps  # to the nearest frame, where all that is known of times is the rate
+        if clock.unit is not None and first.pts is not None and unit is not None:
+            early = 0.5 * clock.unit
+            sought = first.pts + round(start_s / unit)
+            if seek and (before := first.pts + round((start_s - SEEK_BEFORE) / unit)) > first.pts:
+                clock.tell(first.pts)  # from which times count
                 self._container.seek(before, stream=self._stream)
-                frames = chain(self._frames)  # go on with what is decoded from there
-                if (start := next(frames, None)) is None or start.pts is None or start.pts > sought:
-                    return None
-                frames = chain([start], frames)
-            since = ((frame.pts - begin, frame) for frame in frames if frame.pts is not None)
-            due = ((float(ticks * unit), frame) for ticks, frame in since if begin + ticks >= sought)
-        found = next(due, None)
+                start = next(self._frames, None)  # goes on with what is decoded from there
+                if start is None or start.pts is None or start.pts > sought:
+                    return False
+                shown = chain([start], self._frames)
+        timed = ((clock.tell(frame.pts), frame) for frame in shown)
+        found = next((each for each in timed if each[0] >= start_s - early), None)
         if found is None:
-            return None
-        return ((time, self._turn.apply((self._bgr(frame),))[0][0]) for time, frame in chain([found], due))
+            return False
+        self._timed = islice(chain([found], timed), frames)
+        vars(self._met).update(vars(Met(packets=1, frames=1)))  # what was met before has no part in the outcome
+        self._promise = Promise(self._fps)
+        return True
 
     def _describe(self) -> VideoInfo:
         shown = self._first or self._stream.codec_context
@@ -150,11 +152,11 @@ class PyavVideo:
         )
 
     def _chunks(self) -> Iterator[Chunk]:
-        clock = self._clock()
-        frames = chain([self._first] if self._first else [], self._frames)
-        self._first = None
-        for index, frame in enumerate(frames):
-            yield self._chunk(frame, index, clock.tell(frame.pts))
+        clock, shown = self._clock(), chain([self._first] if self._first else [], self._frames)
+        timed = self._timed or ((clock.tell(frame.pts), frame) for frame in shown)
+        self._first = self._timed = None
+        for index, (time, frame) in enumerate(timed):
+            yield self._chunk(frame, index, time)
             if self._closed:
                 return
         self._outcome = judge(self._met, self._promise)
@@ -213,17 +215,20 @@ class PyavVideo:
                 yield frame
 
 
-def read_frames(path: Path, time_s: float) -> Generator[tuple[float, Tensor], None, None]:
-    """See :func:`aedmae_fast.video.read_frames`."""
+def open_part(path: Path, start_s: float, frames: int | None) -> PyavVideo:
+    """See :func:`aedmae_fast.video.open_part`."""
     for seek in (True, False):
-        with closing(PyavVideo(path)) as video:
-            frames = None
+        video = PyavVideo(path)
+        found = False
+        try:
             with suppress(av.FFmpegError):
-                frames = video.frames_from(time_s, seek=seek)
-            if frames is not None:
-                yield from frames
-                return
-    raise VideoError(path, Status.TOO_SHORT, f"no frame at {time_s:.2f} s")
+                found = video.take(start_s, frames, seek=seek)
+        finally:
+            if not found:
+                video.close()
+        if found:
+            return video
+    raise VideoError(path, Status.TOO_SHORT, f"no frame at {start_s:.2f} s")
 
 
 def survey(path: str | Path) -> Survey:

@@ -21,10 +21,10 @@ PACE = 1.0  # pixels a frame
 SIDE = 6  # of the squares, pixels
 
 
-def make_clip(frames: int = 40, seed: int = 0, shift: int = 0) -> Bytes:
+def make_clip(frames: int = 40, seed: int = 0, camera: int = 0) -> Bytes:
     """uint8 [T, 32, 64, 3]: two squares that cross, one to the right in row 6, one to the left in row 20."""
-    rng = np.random.default_rng(7)  # the camera's ground is the same in every clip
-    ground = rng.integers(90, 120, (HEIGHT, WIDTH, 3)) + shift
+    rng = np.random.default_rng(7 + camera)  # its ground is the same in every clip
+    ground = rng.integers(90, 120, (HEIGHT, WIDTH, 3)) + 60 * camera
     colours = np.random.default_rng(seed).integers(0, 60, (2, 3))
     clip = np.repeat(ground[None], frames, axis=0)
     for t in range(frames):

@@ -11,6 +11,7 @@ import torch
 
 from aedmae_fast.model.region import Region
 from aedmae_fast.training.cache import load_clips
+from aedmae_fast.training.sample import Piece
 from tests.training.scenes import HEIGHT, WIDTH, make_clip, write_frames
 
 SIZE = (HEIGHT, WIDTH)
@@ -20,17 +21,17 @@ def test_disk_and_memory_hold_the_frames_themselves(tmp_path: Path) -> None:
     clips = [make_clip(12, seed=i) for i in range(3)]
     paths = [write_frames(tmp_path / f"{i}", clip) for i, clip in enumerate(clips)]
     for folder in (None, tmp_path / "cache"):
-        loaded = load_clips(paths, SIZE, folder, workers=2)
-        assert loaded.paths == tuple(paths)
+        loaded = load_clips(list(map(Piece, paths)), SIZE, folder, workers=2)
+        assert loaded.pieces == tuple(map(Piece, paths))
         for clip, frames in zip(clips, loaded.frames, strict=True):
             np.testing.assert_array_equal(frames, clip)
 
 
 def test_a_second_time_nothing_is_decoded(tmp_path: Path) -> None:
     paths = [write_frames(tmp_path / "a", make_clip(12))]
-    first = load_clips(paths, SIZE, tmp_path / "cache")
+    first = load_clips(list(map(Piece, paths)), SIZE, tmp_path / "cache")
     decoded: list[int] = []
-    again = load_clips(paths, SIZE, tmp_path / "cache", on_frames=decoded.append)
+    again = load_clips(list(map(Piece, paths)), SIZE, tmp_path / "cache", on_frames=decoded.append)
     assert decoded == []
     np.testing.assert_array_equal(again.frames[0], first.frames[0])
     assert again.fingerprint == first.fingerprint
@@ -38,11 +39,11 @@ def test_a_second_time_nothing_is_decoded(tmp_path: Path) -> None:
 
 def test_another_size_or_a_changed_source_is_decoded_anew(tmp_path: Path) -> None:
     (path,) = paths = [write_frames(tmp_path / "a", make_clip(12))]
-    first = load_clips(paths, SIZE, tmp_path / "cache")
-    small = load_clips(paths, (16, 32), tmp_path / "cache")
+    first = load_clips(list(map(Piece, paths)), SIZE, tmp_path / "cache")
+    small = load_clips(list(map(Piece, paths)), (16, 32), tmp_path / "cache")
     assert small.frames[0].shape == (12, 16, 32, 3)
     (path / "011.png").unlink()
-    shorter = load_clips(paths, SIZE, tmp_path / "cache")
+    shorter = load_clips(list(map(Piece, paths)), SIZE, tmp_path / "cache")
     assert len(shorter.frames[0]) == 11
     assert len({first.fingerprint, small.fingerprint, shorter.fingerprint}) == 3
 
@@ -50,10 +51,10 @@ def test_another_size_or_a_changed_source_is_decoded_anew(tmp_path: Path) -> Non
 def test_a_region_is_decoded_anew_and_black_outside(tmp_path: Path) -> None:
     clip = make_clip(12)
     paths = [write_frames(tmp_path / "a", clip)]
-    whole = load_clips(paths, SIZE, tmp_path / "cache")
+    whole = load_clips(list(map(Piece, paths)), SIZE, tmp_path / "cache")
     inside = torch.zeros(SIZE, dtype=torch.bool)
     inside[:, :10] = True
-    part = load_clips(paths, SIZE, tmp_path / "cache", region=Region(inside))
+    part = load_clips(list(map(Piece, paths)), SIZE, tmp_path / "cache", region=Region(inside))
     np.testing.assert_array_equal(part.frames[0][:, :, :10], clip[:, :, :10])
     assert not part.frames[0][:, :, 10:].any()
     assert part.fingerprint != whole.fingerprint
@@ -61,11 +62,11 @@ def test_a_region_is_decoded_anew_and_black_outside(tmp_path: Path) -> None:
 
 def test_data_that_was_copied_elsewhere_is_the_same_data(tmp_path: Path) -> None:
     clip = make_clip(12)
-    first = load_clips([write_frames(tmp_path / "a", clip)], SIZE, None)
-    moved = load_clips([write_frames(tmp_path / "other" / "b", clip)], SIZE, None)
+    first = load_clips([Piece(write_frames(tmp_path / "a", clip))], SIZE, None)
+    moved = load_clips([Piece(write_frames(tmp_path / "other" / "b", clip))], SIZE, None)
     assert moved.fingerprint == first.fingerprint
     clip[0] ^= 1
-    assert load_clips([write_frames(tmp_path / "c", clip)], SIZE, None).fingerprint != first.fingerprint
+    assert load_clips([Piece(write_frames(tmp_path / "c", clip))], SIZE, None).fingerprint != first.fingerprint
 
 
 def test_what_was_not_finished_is_not_there(tmp_path: Path) -> None:
@@ -75,17 +76,17 @@ def test_what_was_not_finished_is_not_there(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        load_clips(paths, SIZE, tmp_path / "cache", on_frames=killed)
+        load_clips(list(map(Piece, paths)), SIZE, tmp_path / "cache", on_frames=killed)
     assert os.listdir(tmp_path / "cache") == []
-    assert len(load_clips(paths, SIZE, tmp_path / "cache").frames[0]) == 20
+    assert len(load_clips(list(map(Piece, paths)), SIZE, tmp_path / "cache").frames[0]) == 20
 
 
 def test_damaged_clips_are_left_out_and_named(tmp_path: Path) -> None:
     good = write_frames(tmp_path / "good", make_clip(8))
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"no video at all")
-    clips = load_clips([bad, good], SIZE, None)
-    assert clips.paths == (good,)
+    clips = load_clips([Piece(bad), Piece(good)], SIZE, None)
+    assert clips.pieces == (Piece(good),)
     assert clips.problems[0][0] == bad
     with pytest.raises(ValueError, match=r"none of 1 training clips can be decoded; the first, .*bad.mp4: unreadable"):
-        load_clips([bad], SIZE, None)
+        load_clips([Piece(bad)], SIZE, None)

@@ -48,7 +48,17 @@ def test_clips_too_short_to_follow_anything() -> None:
 
 
 def test_another_ground_is_another_scene() -> None:
-    cutouts = cut_objects([make_clip(), make_clip(shift=60), make_clip(seed=2)], seed=0)
+    cutouts = cut_objects([make_clip(), make_clip(camera=1), make_clip(seed=2)], seed=0)
     assert cutouts.scene_of == (0, 1, 0)
     assert all(cutouts.things)
     assert cutouts.trodden.shape == (2, HEIGHT, WIDTH)
+
+
+def test_another_hour_is_the_same_scene_until_the_colour_goes() -> None:
+    """What was trodden at noon is so in the evening; but at night, without colour, no anomaly may have any."""
+    noon, evening, night = make_clip(), (0.3 * make_clip(seed=1)).astype(np.uint8), make_clip(seed=2)
+    night[:] = night.mean(axis=-1, keepdims=True) / 2
+    cutouts = cut_objects([noon, evening, night], seed=0)
+    assert cutouts.scene_of == (0, 0, 1)
+    assert cutouts.colour[0] > 0
+    assert cutouts.colour[1] == 0

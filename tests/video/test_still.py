@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aedmae_fast.video import Status, VideoError, open_video, read_frames, read_still
+from aedmae_fast.video import Status, VideoError, open_part, open_video, read_frames, read_still
+from aedmae_fast.video.pulse import on_pulse
 from aedmae_fast.video.pyav import PyavVideo
-from tests.clips import cut, picture, read_index, write_clip
+from tests.clips import cut, damage_packets, picture, read_index, write_clip
 
 
 def index_of(path: Path, time_s: float) -> int:
@@ -45,12 +47,44 @@ def test_the_frame_that_was_scored(tmp_path: Path, name: str, settings: dict[str
 def test_a_seek_leads_there(tmp_path: Path, name: str) -> None:
     """Without it, a still from the end of an hour would take as long as decoding the hour."""
     path = write_clip(tmp_path / name, frames=130, codec="libvpx-vp9" if name == "a.webm" else "libx264")
+    packets: list[None] = []
+    on_pulse(lambda: packets.append(None))
     video = PyavVideo(path)
-    found = video.frames_from(110 / 25, seek=True)
-    assert found is not None
-    assert read_index(next(found)[1][..., 1].numpy()) == 110
-    assert video._met.packets < 110  # not all from the front
+    assert video.take(110 / 25, None, seek=True)
+    on_pulse(lambda: None)
+    assert len(packets) < 110  # not all from the front
+    assert read_index(next(iter(video)).planes[0][0].numpy()) == 110
     video.close()
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.ts", "a.avi", "folder"])
+def test_a_part_is_a_video_of_its_own(tmp_path: Path, name: str) -> None:
+    """Its times are those in the whole."""
+    path = tmp_path / name
+    if name == "folder":
+        path.mkdir()
+        for i in range(130):
+            Image.fromarray(picture(i)).save(path / f"{i}.png", compress_level=1)
+    else:
+        write_clip(path, frames=130, codec="mpeg4" if name == "a.avi" else "libx264")
+    with closing(open_part(path, 100 / 25, 7)) as video:
+        chunks = list(video)
+        assert [read_index(chunk.planes[0][0].numpy()) for chunk in chunks] == list(range(100, 107))
+        assert [chunk.first for chunk in chunks] == list(range(7))
+        assert [chunk.times[0] for chunk in chunks] == pytest.approx([i / 25 for i in range(100, 107)], abs=1e-3)
+        assert video.outcome.status is Status.OK
+    with closing(open_part(path, 125 / 25, 256)) as video:
+        assert len(list(video)) == 5
+        assert video.outcome.status is Status.OK
+
+
+def test_the_outcome_of_a_part_is_its_own(tmp_path: Path) -> None:
+    path = damage_packets(write_clip(tmp_path / "a.mp4", frames=130, gop=10, b_frames=0), range(40, 46))
+    for first, expected in ((100, Status.OK), (36, Status.CORRUPT), (48, Status.OK), (10, Status.OK)):
+        with closing(open_part(path, first / 25, 20)) as video:
+            shown = [read_index(chunk.planes[0][0].numpy()) for chunk in video]
+            assert len(shown) == 20
+            assert video.outcome.status is expected, (first, video.outcome)
 
 
 def test_upright_and_in_colour(tmp_path: Path) -> None:
