@@ -3,10 +3,11 @@
     python benchmarks/make_holdout.py --data DIR --layout clips|videos|ped|... --out HOLDOUT [--frames N]
 
 Every fourth training clip is held out; with --frames a sample of them, for long videos. Into each an anomaly of every
-kind is pasted, three copies a clip: a runner, a cyclist on drawn wheels, a cart. They are made of things cut out of the
-held-out clips, follow a straight line for seconds, and are of other kinds than those that training pastes. The result
-has the layout ``clips``: the other clips in ``train`` (as links), the pasted ones in ``test`` (as folders of frames)
-with labels and masks. So the usual commands work on it:
+kind is pasted, three copies a clip: a runner, a cyclist on drawn wheels, a cart. They are made of what walks through
+the held-out clips, follow a straight line for seconds, and are of other kinds than those that training pastes. Others
+are pasted as they walked, as normal, so that a paste is no cue. The result has the layout ``clips``: the other clips in
+``train`` (as links), the pasted ones in ``test`` (as folders of frames) with labels and masks. So the usual commands
+work on it:
 
     python -m aedmae_fast.train    --data HOLDOUT --layout clips --out RUN ...
     python -m aedmae_fast.evaluate --data HOLDOUT --layout clips --checkpoint RUN/model.safetensors --preset ...
@@ -16,7 +17,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,17 +27,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from tracks import SHORTEST, follow, pace
+
 from aedmae_fast.evaluation.layouts import LAYOUTS, read_dataset
 from aedmae_fast.training.cache import load_clips
-from aedmae_fast.training.objects import Cutouts, cut_objects
 from aedmae_fast.training.sample import count_frames, take_sample
 from aedmae_fast.training.things import Bytes, Floats, Thing, paste
 from aedmae_fast.video import open_video
 
 EVERY = 4  # one in so many training clips is held out
 SECONDS_LIKE = (30, 90)  # frames an anomaly is to be seen for
-FEWEST = 20  # frames it must be seen for
-GAIT = (0, 1, 2, 3, 4, 3, 2, 1)  # order in which a thing's five crops are shown, two frames each
+SLOWEST = 0.6  # of the usual pace: what is slower rather stands there
+SMALLEST = 0.7  # of the usual height: what is smaller rather is a part of someone
+DECOYS = 3  # things pasted into each clip that are nothing unusual
+FADE = 8  # frames in which what is pasted appears, and disappears
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,8 @@ class Kind:
     """A kind of anomaly."""
 
     speed: tuple[float, float]  # multiples of the usual one
-    dress: Callable[[Bytes, np.random.Generator], Bytes]  # crops [5, h, w, 4] -> [5, h', w', 4], BGR and alpha
+    strides: bool  # moves its legs, so many times as fast, too; else it glides
+    dress: Callable[[Bytes, np.random.Generator], Bytes]  # crops [N, h, w, 4] -> [N, h', w', 4], BGR and alpha
 
 
 def as_it_is(crops: Bytes, rng: np.random.Generator) -> Bytes:
@@ -78,9 +85,9 @@ def in_a_cart(crops: Bytes, rng: np.random.Generator) -> Bytes:
 
 
 KINDS = {
-    "runner": Kind((1.8, 3.0), as_it_is),
-    "cyclist": Kind((1.8, 3.2), on_wheels),
-    "cart": Kind((1.3, 2.5), in_a_cart),
+    "runner": Kind((1.8, 3.0), True, as_it_is),
+    "cyclist": Kind((1.8, 3.2), False, on_wheels),
+    "cart": Kind((1.3, 2.5), False, in_a_cart),
 }
 
 
@@ -100,30 +107,62 @@ def _in_front(crops: Bytes, shape: Floats, grey: float, at: tuple[int, int]) -> 
     return np.rint(out).clip(0, 255).astype(np.uint8)
 
 
-def anomalous(clip: Bytes, kind: Kind, cutouts: Cutouts, rng: np.random.Generator) -> tuple[Bytes, NDArray[np.bool_]]:
+def whole_walkers(things: Sequence[Thing]) -> list[Thing]:
+    """Those that walk, and are no head or leg that was told from its body."""
+    if not things:
+        return []
+    paces, heights = [np.hypot(*pace(thing)) for thing in things], [thing.crops.shape[1] for thing in things]
+    slowest, smallest = SLOWEST * np.median(paces), SMALLEST * np.median(heights)
+    measured = zip(things, paces, heights, strict=True)
+    return [thing for thing, fast, tall in measured if fast >= slowest and tall >= smallest]
+
+
+def anomalous(
+    clip: Bytes, kind: Kind, walks: Sequence[Thing], rng: np.random.Generator
+) -> tuple[Bytes, NDArray[np.bool_]]:
     """A copy of a clip [T, H, W, 3] with one anomaly in it, and where it is [T, H, W]."""
-    things = [t for scene in cutouts.things for t in scene if np.hypot(*t.velocity) > 0.6 * cutouts.speed]
+    usual = float(np.median([np.hypot(*pace(walk)) for walk in walks]))
     while True:  # until it stays in the picture for long enough
-        thing = things[rng.integers(len(things))]
-        velocity = thing.velocity / np.hypot(*thing.velocity) * cutouts.speed * rng.uniform(*kind.speed)
+        walk = walks[rng.integers(len(walks))]
+        times = usual / np.hypot(*pace(walk)) * rng.uniform(*kind.speed)
         count = int(rng.integers(*SECONDS_LIKE))
-        start = int(rng.integers(5, max(6, len(clip) - FEWEST)))
-        frames = np.arange(start, min(start + count, len(clip)))
-        path = thing.centre + (frames - frames.mean())[:, None] * velocity
+        path = walk.path.mean(axis=0) + (np.arange(count) - count / 2)[:, None] * times * pace(walk)
         inside = np.all((path > 0) & (path < clip.shape[1:3]), axis=1)
-        if inside.sum() >= FEWEST:
+        if inside.sum() >= SHORTEST:
             break
-    frames, path = frames[inside], path[inside].astype(np.float32)
-    crops = kind.dress(thing.crops, rng)
-    gait = [GAIT[t // 2 % len(GAIT)] for t in frames]
-    size = rng.uniform(0.9, 1.15)
-    pasted = clip[frames]
-    paste(pasted, Thing(crops[gait], path), (size, size))
-    where = np.zeros(clip.shape[:3], np.bool_)
-    where[frames] = (pasted != clip[frames]).any(axis=-1)
+    path = path[inside].astype(np.float32)
+    at = np.rint(np.arange(len(path)) * times).astype(int) if kind.strides else np.full(len(path), len(walk.path) // 2)
+    there_and_back = np.abs((at + len(walk.path) - 1) % (2 * len(walk.path) - 2) - len(walk.path) + 1)
+    crops = kind.dress(walk.crops, rng)[there_and_back]
+    result = put(clip, Thing(crops, path), float(rng.uniform(0.9, 1.15)), rng)
+    return result, (result != clip).any(axis=-1)
+
+
+def with_decoys(clip: Bytes, walks: Sequence[Thing], rng: np.random.Generator) -> Bytes:
+    """A copy of a clip in which others walk as they did, in their own row: nothing unusual, but pasted too.
+
+    Without them a network that knows pasted pixels when it sees them would look like one that knows what is unusual.
+    """
+    pasted = 0
+    while pasted < DECOYS:
+        walk, other = (walks[i] for i in rng.integers(len(walks), size=2))
+        path = walk.path + np.array([0, other.path[0, 1] - walk.path[0, 1]], np.float32)
+        if np.all((path > 0) & (path < clip.shape[1:3])):
+            clip = put(clip, Thing(walk.crops, path), 1.0, rng)
+            pasted += 1
+    return clip
+
+
+def put(clip: Bytes, thing: Thing, size: float, rng: np.random.Generator) -> Bytes:
+    """A copy of a clip with something followed in it, at some time; it fades in and out."""
+    count = min(len(thing.path), len(clip))
+    first = int(rng.integers(len(clip) - count + 1))
+    at = np.arange(count)
+    crops = thing.crops[:count].astype(np.float32)
+    crops[..., 3] *= np.clip(np.minimum(at + 1, count - at) / FADE, 0, 1)[:, None, None]
     result = clip.copy()
-    result[frames] = pasted
-    return result, where
+    paste(result[first : first + count], Thing(np.rint(crops).astype(np.uint8), thing.path[:count]), (size, size))
+    return result
 
 
 def write_clip(folder: Path, name: str, clip: Bytes, where: NDArray[np.bool_]) -> None:
@@ -160,16 +199,16 @@ def main() -> None:
         size = video.info.height, video.info.width
     videos = [count_frames(path) for path in out]
     clips = load_clips(take_sample(videos, options.frames or sum(video.frames for video in videos)), size, None)
-    cutouts = cut_objects(clips.frames, options.seed)
-    if not any(cutouts.things):
+    walks = whole_walkers([thing for clip in clips.frames for thing in follow(clip)])
+    if not walks:
         parser.error(f"{options.data}: nothing moves on its own in the held-out clips, so there is nothing to paste")
-    print(f"{len(paths) - len(out)} clips to train on, {len(out)} held out, {sum(map(len, cutouts.things))} things")
+    print(f"{len(paths) - len(out)} clips to train on, {len(out)} held out, {len(walks)} things that walk through them")
     for index, (piece, clip) in enumerate(zip(clips.pieces, clips.frames, strict=True)):
         of = "-".join(piece.path.relative_to(folder).with_suffix("").parts)
         of += f"-{piece.start_s:.0f}s" if piece.frames is not None else ""
         for number, (name, kind) in enumerate(KINDS.items()):
             rng = np.random.default_rng([options.seed, index, number])
-            pasted, where = anomalous(clip, kind, cutouts, rng)
+            pasted, where = anomalous(with_decoys(clip, walks, rng), kind, walks, rng)
             write_clip(options.out / "test", f"{of}-{name}", pasted, where)
             seen = np.count_nonzero(np.any(where, axis=(1, 2)))
             print(f"test/{of}-{name}: {seen} of {len(clip)} frames are anomalous")

@@ -59,7 +59,7 @@ def cut_objects(clips: Sequence[Bytes], seed: int, on_clip: Callable[[int], None
     scene_of = []
     visits = max(4, VISITS // len(clips))
     for clip in clips:
-        sampled = _sampled(clip)
+        sampled = background_frames(clip)
         spread = float(np.quantile(apart(sampled), 0.99))
         background = Background.of(sampled, spread <= GREY)
         scene = next((i for i, known in enumerate(backgrounds) if known.same_camera(background)), len(things))
@@ -107,7 +107,8 @@ class Background(NamedTuple):
         return self.grey == other.grey and bool(alike)
 
 
-def _sampled(clip: Bytes) -> Bytes:
+def background_frames(clip: Bytes) -> Bytes:
+    """Some frames, evenly spread over a clip, whose median is what stands still in it."""
     chosen = np.unique(np.linspace(0, len(clip) - 1, BACKGROUND_FRAMES).astype(int))
     sampled: Bytes = clip[chosen]
     return sampled
@@ -125,6 +126,10 @@ class Part(NamedTuple):
     def centre(self) -> tuple[float, float]:
         return self.top + self.mask.shape[0] / 2, self.left + self.mask.shape[1] / 2
 
+    def corner(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Top and left of a box of this height and width around it; may lie outside of the frame."""
+        return self.top - (size[0] - self.mask.shape[0]) // 2, self.left - (size[1] - self.mask.shape[1]) // 2
+
     def distance(self, other: Part) -> float:
         return math.dist(self.centre, other.centre)
 
@@ -135,7 +140,7 @@ def _cut_clip(clip: Bytes, background: Floats, visits: int, most: int) -> tuple[
 
     @lru_cache(maxsize=4 * OFFSETS[-1])
     def parts(t: int) -> list[Part]:
-        found = _parts(clip[t], background)
+        found = find_parts(clip[t], background)
         for part in found:
             moved[part.top : part.top + part.mask.shape[0], part.left : part.left + part.mask.shape[1]] |= part.mask
         return found
@@ -144,7 +149,7 @@ def _cut_clip(clip: Bytes, background: Floats, visits: int, most: int) -> tuple[
     followed = []
     for t in np.unique(np.linspace(first, last, visits).astype(int)).tolist() if first <= last else []:
         for part in parts(t):
-            seen = [_again(part, parts(t + offset), abs(offset) * PACE * clip.shape[2]) for offset in OFFSETS]
+            seen = [find_again(part, parts(t + offset), abs(offset) * PACE * clip.shape[2]) for offset in OFFSETS]
             if len(whole := [part for part in seen if part is not None]) == len(OFFSETS):
                 followed.append((t, whole))
     keep = np.unique(np.linspace(0, len(followed) - 1, min(most, len(followed))).astype(int)).tolist()
@@ -152,8 +157,8 @@ def _cut_clip(clip: Bytes, background: Floats, visits: int, most: int) -> tuple[
     return [thing for thing in cut if thing is not None], moved
 
 
-def _parts(frame: Bytes, background: Floats) -> list[Part]:
-    """What differs from the background, in connected regions that could be things."""
+def find_parts(frame: Bytes, background: Floats) -> list[Part]:
+    """What differs from the background [H, W, 3] in a frame, in connected regions that could be things."""
     different = np.abs(frame - background).max(axis=-1) > DIFFERENT
     closed = ndimage.binary_closing(np.pad(different, 2), np.ones((3, 3)))[2:-2, 2:-2]
     labels, count = ndimage.label(closed, np.ones((3, 3)))
@@ -166,7 +171,7 @@ def _parts(frame: Bytes, background: Floats) -> list[Part]:
     ]
 
 
-def _again(part: Part, others: Sequence[Part], farthest: float) -> Part | None:
+def find_again(part: Part, others: Sequence[Part], farthest: float) -> Part | None:
     """The region of another frame that is this one: the nearest, if it is near enough and about as large."""
     nearest = min(others, key=part.distance, default=None)
     if nearest is None or part.distance(nearest) > farthest + 1:
@@ -174,12 +179,18 @@ def _again(part: Part, others: Sequence[Part], farthest: float) -> Part | None:
     return nearest if 1 / GROWTH < nearest.area / part.area < GROWTH else None
 
 
+def crop_size(seen: Sequence[Part]) -> tuple[int, int]:
+    """Height and width of crops that hold all of a region, wherever it was seen, and its soft edge."""
+    height, width = (max(part.mask.shape[axis] for part in seen) + 4 for axis in (0, 1))
+    return height, width
+
+
 def cut_thing(frames: Sequence[Bytes], seen: Sequence[Part]) -> Thing | None:
-    """Crops of one size around a region at five frames; None at the frame's edge, where a part of it may be hidden."""
-    h, w = (max(part.mask.shape[axis] for part in seen) + 4 for axis in (0, 1))
+    """Crops of one size around a region, a frame each; None at the frame's edge, where a part of it may be hidden."""
+    h, w = crop_size(seen)
     crops, path = np.zeros((len(seen), h, w, 4), np.uint8), np.zeros((len(seen), 2), np.float32)
     for i, (frame, part) in enumerate(zip(frames, seen, strict=True)):
-        top, left = part.top - (h - part.mask.shape[0]) // 2, part.left - (w - part.mask.shape[1]) // 2
+        top, left = part.corner((h, w))
         if top < 0 or left < 0 or top + h > frame.shape[0] or left + w > frame.shape[1]:
             return None
         mask = np.zeros((h, w), np.float32)
