@@ -24,11 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from stamp import result_path, stamp
-from training import train_command
+from training import evaluated, header, train_command
 
 from aedmae_fast.engine.choose import choose_device
 from aedmae_fast.engine.cores import usable_cores
@@ -95,18 +94,9 @@ def start_training(seed: int, options: argparse.Namespace) -> subprocess.Popen[b
     return subprocess.Popen(train_command(options.data, options.layout, run, flags), env=env)
 
 
-def header(checkpoint: Path) -> dict[str, str]:
-    """What a checkpoint says of itself: its seed, how and at which commit it was trained."""
-    with safe_open(str(checkpoint), framework="pt") as file:
-        return dict(file.metadata())
-
-
 def evaluate(seed: int, checkpoint: Path, preset: str, precision: str, options: argparse.Namespace) -> dict[str, Any]:
     """The figures of one seed, and those of the frame difference."""
-    command = [sys.executable, "-m", "aedmae_fast.evaluate", "--data", options.data, "--layout", options.layout]
-    command += ["--checkpoint", checkpoint, "--preset", preset]
-    command += ["--precision", precision, "--json", "-", "--quiet"]
-    report = json.loads(subprocess.run(list(map(str, command)), check=True, capture_output=True).stdout)
+    report = evaluated(options.data, options.layout, checkpoint, preset, precision)
     return {
         "seed": seed,
         "preset": preset,

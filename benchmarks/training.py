@@ -1,10 +1,15 @@
-"""The command that trains one run of a benchmark, or goes on with it."""
+"""One run of a benchmark: the command that trains it, what its checkpoint says of itself, and its figures."""
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
 
 
 def train_command(data: Path, layout: str, run: Path, flags: Sequence[str]) -> list[str]:
@@ -12,3 +17,18 @@ def train_command(data: Path, layout: str, run: Path, flags: Sequence[str]) -> l
     command = [sys.executable, "-m", "aedmae_fast.train", "--data", str(data), "--layout", layout, "--out", str(run)]
     resume = ["--resume"] if (run / "state.pt").exists() else []
     return [*command, "--pictures", "0", "--quiet", *resume, *flags]
+
+
+def header(checkpoint: Path) -> dict[str, str]:
+    """What a checkpoint says of itself: its seed, how it was trained, and at which commit if it is bundled."""
+    with safe_open(str(checkpoint), framework="pt") as file:
+        return dict(file.metadata())
+
+
+def evaluated(data: Path, layout: str, checkpoint: Path, preset: str, precision: str) -> dict[str, Any]:
+    """What ``python -m aedmae_fast.evaluate`` measures, 0..1, and under ``baseline`` that of the frame difference."""
+    command = [sys.executable, "-m", "aedmae_fast.evaluate", "--data", data, "--layout", layout]
+    command += ["--checkpoint", checkpoint, "--preset", preset, "--precision", precision, "--json", "-", "--quiet"]
+    done = subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report

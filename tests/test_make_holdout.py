@@ -1,7 +1,8 @@
-"""benchmarks/make_holdout.py: labelled clips out of normal ones, in a layout that the commands read."""
+"""benchmarks/make_holdout.py: labelled clips out of normal ones, in a layout that the commands read; compare.py on them."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,28 @@ def test_every_fourth_clip_gets_an_anomaly_of_every_kind(tmp_path: Path) -> None
         assert (pasted & masks).sum() > 0.9 * masks.sum()
         assert 200 < (pasted & ~masks).sum() < 0.05 * pasted.size  # what is pasted and nothing unusual
         assert (pasted & ~masks).any(axis=(1, 2)).sum() >= 20
+
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "model.safetensors").symlink_to(ROOT / "aedmae_fast" / "weights" / "scene.safetensors")
+    command = [
+        sys.executable,
+        str(ROOT / "benchmarks" / "compare.py"),
+        "--runs",
+        str(run),
+        "--data",
+        str(out),
+        str(out),
+    ]
+    done = subprocess.run([*command, "--json", str(tmp_path / "c.json")], check=True, capture_output=True, text=True)
+    report = json.loads((tmp_path / "c.json").read_text())
+    (row,) = report["rows"]
+    assert row["header"]["seed"] == "0"
+    first, second = row["by_set"]["micro_auc"]
+    assert first == second == row["mean"]["micro_auc"]
+    assert 90 < first <= 100
+    assert first > report["frame_difference"]["mean"]["micro_auc"]
+    assert [text.split(" micro")[0].strip() for text in done.stdout.splitlines()[:2]] == ["run", "frame difference"]
 
 
 def test_of_long_videos_a_sample_is_held_out(tmp_path: Path) -> None:
