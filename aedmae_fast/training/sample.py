@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from aedmae_fast.video import Video, VideoError, open_part, open_video
+from aedmae_fast.video import Video, open_part, open_video
 from aedmae_fast.video.pyav import survey
 
 PIECE = 256  # frames, about: ten seconds, in which things move before a background that does not change
@@ -45,7 +45,7 @@ def count_frames(path: Path) -> Counted:
         with closing(open_video(path)) as video:
             info = video.info
         return Counted(path, info.expected_frames or survey(path).met.frames, info.fps)
-    except VideoError:
+    except Exception:  # whatever a hostile file provokes is told where it is decoded
         return Counted(path, 0, 1.0)
 
 
