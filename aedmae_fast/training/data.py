@@ -20,6 +20,7 @@ from torch import Tensor
 from aedmae_fast.config import CHANNELS, WINDOW, ModelConfig
 from aedmae_fast.model.region import Region
 from aedmae_fast.training.light import in_another_light
+from aedmae_fast.training.mirror import in_a_mirror
 from aedmae_fast.training.objects import Cutouts
 from aedmae_fast.training.settings import TrainSettings
 from aedmae_fast.training.synthetic import AnomalySource, Sample, synthesise
@@ -76,6 +77,7 @@ class TrainingFrames:
         sample = in_another_light(sample, self.settings.light, rng)
         if self.region is not None:
             sample = within(self.region, sample)
+        sample = in_a_mirror(sample, self.settings.mirror, rng)
         for i, offset in enumerate(OFFSETS):
             if offset and at[i] == t:  # missing: frame t itself, with all that was pasted
                 sample.frames[i] = sample.frames[MIDDLE]

@@ -56,6 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
         "warmup_epochs": "epochs of linear rise, in each phase", "clip_norm": "largest norm of the gradient; 0: any",
         "ema": "decay of averaged weights per step; 0: none", "anomaly_share": "frames with a synthetic anomaly",
         "normal_share": "frames with a normal paste", "light": "contrast and brightness of a sample: largest change",
+        "mirror": "samples that are mirrored; for places where both directions are normal",
         "class_weight": "weight of the class head's loss", "seed": "of everything random",
     }  # fmt: skip
     for name, text in numbers.items():
@@ -158,5 +159,6 @@ def choices_of(
             f"contrast and brightness changed by up to {settings.light:.0%}" if settings.light else "as it is",
             "of each sample",
         ),
+        "mirror": Choice(f"{settings.mirror:.0%} of the samples", "left for right"),
         "seed": Choice(str(settings.seed), "order, samples, masks, dropout, first weights"),
     }

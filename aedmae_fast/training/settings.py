@@ -26,6 +26,7 @@ class TrainSettings:
     anomaly_share: float = 0.25  # paper: probability that a frame holds a synthetic anomaly
     normal_share: float = 0.25  # ours: probability of a normal paste, so that a paste is no cue in itself
     light: float = 0.0  # ours: largest change of a sample's contrast and brightness (light.py); 0 = none
+    mirror: float = 0.0  # ours: probability that a sample is mirrored (mirror.py)
     class_weight: float = 0.1  # ours: weight of Eq. 5 beside Eq. 3
     motion_weights: bool = True  # Eq. 2; False weighs all tokens alike (an ablation of the paper)
     distillation: Literal["paper", "release"] = "paper"  # Eq. 4 as printed, or the release's mean over masked tokens
@@ -39,7 +40,7 @@ class TrainSettings:
             raise ValueError("teacher_epochs and student_epochs: expected at least one epoch in all")
         if self.batch_size < 1 or self.lr <= 0:
             raise ValueError(f"batch_size and lr: expected above 0, found {self.batch_size} and {self.lr}")
-        for name in ("anomaly_share", "normal_share", "light"):
+        for name in ("anomaly_share", "normal_share", "light", "mirror"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected 0 to 1, found {getattr(self, name)}")
         if not 0 <= self.ema < 1:
