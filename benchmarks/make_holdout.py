@@ -191,10 +191,6 @@ def main() -> None:
         parser.error(f"{options.data}: at least {EVERY} training clips are needed, found {len(paths)}")
     out = paths[EVERY - 1 :: EVERY]
     folder = Path(os.path.commonpath([path.parent for path in paths]))
-    (options.out / "train").mkdir(parents=True)
-    for path in paths:
-        if path not in out:
-            (options.out / "train" / "-".join(path.relative_to(folder).parts)).symlink_to(path.resolve())
     with closing(open_video(min(out))) as video:
         size = video.info.height, video.info.width
     videos = [count_frames(path) for path in out]
@@ -202,6 +198,10 @@ def main() -> None:
     walks = whole_walkers([thing for clip in clips.frames for thing in follow(clip)])
     if not walks:
         parser.error(f"{options.data}: nothing moves on its own in the held-out clips, so there is nothing to paste")
+    (options.out / "train").mkdir(parents=True)
+    for path in paths:
+        if path not in out:
+            (options.out / "train" / "-".join(path.relative_to(folder).parts)).symlink_to(path.resolve())
     print(f"{len(paths) - len(out)} clips to train on, {len(out)} held out, {len(walks)} things that walk through them")
     for index, (piece, clip) in enumerate(zip(clips.pieces, clips.frames, strict=True)):
         of = "-".join(piece.path.relative_to(folder).with_suffix("").parts)

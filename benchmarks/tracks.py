@@ -38,7 +38,8 @@ def follow(clip: Bytes) -> list[Thing]:
                 ended.append((t, track))
             else:
                 parts = [part for part in parts if part is not again]
-                seen.append([*track, again])
+                track.append(again)
+                seen.append(track)
         followed = seen + [[part] for part in parts]
     ended += [(len(clip), track) for track in followed]
     cut = []

@@ -75,3 +75,14 @@ def test_too_few_clips(tmp_path: Path) -> None:
     )
     assert run.returncode == 2
     assert "at least 4 training clips are needed, found 2" in run.stderr
+
+
+def test_where_nothing_moves_nothing_is_left_behind(tmp_path: Path) -> None:
+    """So that the same command can be said again."""
+    for name in "abcd":
+        write_frames(tmp_path / "videos" / name, make_clip(40)[:1].repeat(40, axis=0))
+    command = [sys.executable, str(ROOT / "benchmarks" / "make_holdout.py"), "--data", str(tmp_path / "videos")]
+    run = subprocess.run([*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert "nothing moves on its own in the held-out clips" in run.stderr
+    assert not (tmp_path / "out").exists()
