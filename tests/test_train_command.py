@@ -111,7 +111,7 @@ def test_a_sample_of_long_videos(tmp_path: Path, capfd: pytest.CaptureFixture[st
     out = ["--data", str(tmp_path / "videos"), "--out", str(tmp_path / "run"), "--device", "cpu", *network]
     assert train.main([*out, "--frames", "600", "--precision", "fp32"]) == 0
     said = capfd.readouterr().err
-    assert "recipe     short  (ours, for two cores: that of the bundled ped2; --recipe takes another)" in said
+    assert "recipe     short  (ours, for two cores; --recipe takes another)" in said
     assert "36 of 40 tokens visible" in said
     assert "about 600 of 1800 frames: 3 pieces of ten seconds or so (--frames)" in said
     assert len(list((tmp_path / "run" / "cache").iterdir())) == 3

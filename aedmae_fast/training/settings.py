@@ -80,6 +80,6 @@ RECIPES = {
             light=0.2,
         ),
         {"mask_ratio": 0.1, "dropout": 0.0},
-        "ours, for two cores: that of the bundled ped2",
+        "ours, for two cores",
     ),
 }
