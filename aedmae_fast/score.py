@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.error(f"error: {error}")
         return USAGE
     except KeyboardInterrupt:
-        console.error("interrupted; what is finished is kept, and the same command goes on from there")
+        again = "the same command without --overwrite" if options.overwrite else "the same command"
+        console.error(f"interrupted; what is finished is kept, and {again} goes on from there")
         return INTERRUPTED
     finally:
         console.close()
@@ -112,6 +113,11 @@ def _score(options: argparse.Namespace, console: Console) -> int:
     scorer = _scorer(options, model)
     region, of_region = choose.choose_region(options.region, model)
     settings = _settings(options, model, scorer, region)
+    if options.report and scorer.preset.min_max and options.smooth != "none":
+        raise ValueError(
+            f"--report: the preset {scorer.preset.name} stretches each clip's scores to 0..1, so that those of two"
+            " clips do not compare; choose another --preset, or --smooth none"
+        )
     normal = read_normal(options.normal, settings) if options.normal else None
     console.say(f"aedmae_fast {__version__}: {len(items)} videos -> {options.out}")
     of_normal = {"normal": Choice(normal.length, f"scores in {options.normal}")} if normal else {}
@@ -147,6 +153,7 @@ def _how(options: argparse.Namespace) -> dict[str, Any]:
 
 def _run(options: argparse.Namespace, console: Console, scorer: Scorer | Fleet, job: Job, items: list[Item]) -> int:
     """Score what is not finished and print how it went; returns the number of files that are not ok."""
+    job.require_own_names(items)
     todo = [item for item in items if not job.is_finished(item)]
     if len(todo) < len(items):
         done = len(items) - len(todo)
@@ -213,12 +220,16 @@ def _items(options: argparse.Namespace, console: Console) -> tuple[list[Item], d
         return name_items(options.files, None), {}
     found = find_videos(options.dir, options.include, options.exclude)
     out = options.out.resolve()
-    videos = [path for path in found.videos if not path.resolve().is_relative_to(out)]  # our plots are no frames
-    for path, reason in found.problems:
+    in_out = {path for path in found.videos if path.is_dir() and path.resolve().is_relative_to(out)}
+    videos = [path for path in found.videos if path not in in_out]  # plots of ours are no frames
+    problems = dict(found.problems)
+    if options.dir.resolve().is_relative_to(out):
+        problems |= dict.fromkeys(in_out, "a folder of images in --out, where our plots are; choose another --out")
+    for path, reason in problems.items():
         console.error(f"{printable(str(path))}: left out: {reason}")
     if not videos:
         raise ValueError(f"no videos in {printable(str(options.dir))}; looked for video files and folders of frames")
-    return name_items(videos, options.dir), {str(path): reason for path, reason in found.problems}
+    return name_items(videos, options.dir), {str(path): reason for path, reason in problems.items()}
 
 
 def _settings(

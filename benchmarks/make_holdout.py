@@ -167,8 +167,9 @@ def put(clip: Bytes, thing: Thing, size: float, rng: np.random.Generator) -> Byt
 
 def write_clip(folder: Path, name: str, clip: Bytes, where: NDArray[np.bool_]) -> None:
     """A folder of frames, labels and masks in the layout ``clips``."""
-    for part in (folder / name, folder / "labels", folder / "masks"):
+    for part in (folder / "labels", folder / "masks"):
         part.mkdir(parents=True, exist_ok=True)
+    (folder / name).mkdir()
     for t, frame in enumerate(clip):
         Image.fromarray(frame[..., ::-1]).save(folder / name / f"{t:05}.png", compress_level=1)
     labels = np.any(where, axis=(1, 2))
@@ -204,7 +205,8 @@ def main() -> None:
             (options.out / "train" / "-".join(path.relative_to(folder).parts)).symlink_to(path.resolve())
     print(f"{len(paths) - len(out)} clips to train on, {len(out)} held out, {len(walks)} things that walk through them")
     for index, (piece, clip) in enumerate(zip(clips.pieces, clips.frames, strict=True)):
-        of = "-".join(piece.path.relative_to(folder).with_suffix("").parts)
+        path = piece.path.relative_to(folder)
+        of = "-".join((path if piece.path.is_dir() else path.with_suffix("")).parts)  # a folder's dots are no suffix
         of += f"-{piece.start_s:.0f}s" if piece.frames is not None else ""
         for number, (name, kind) in enumerate(KINDS.items()):
             rng = np.random.default_rng([options.seed, index, number])

@@ -29,6 +29,6 @@ def evaluated(data: Path, layout: str, checkpoint: Path, preset: str, precision:
     """What ``python -m aedmae_fast.evaluate`` measures, 0..1, and under ``baseline`` that of the frame difference."""
     command = [sys.executable, "-m", "aedmae_fast.evaluate", "--data", data, "--layout", layout]
     command += ["--checkpoint", checkpoint, "--preset", preset, "--precision", precision, "--json", "-", "--quiet"]
-    done = subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    done = subprocess.run(list(map(str, command)), check=True, stdout=subprocess.PIPE)  # complaints are to be seen
     report: dict[str, Any] = json.loads(done.stdout)
     return report

@@ -52,16 +52,16 @@ def test_every_fourth_clip_gets_an_anomaly_of_every_kind(tmp_path: Path) -> None
 
 
 def test_of_long_videos_a_sample_is_held_out(tmp_path: Path) -> None:
-    """Two cameras whose files have the same names, of which ten seconds each are taken here and there."""
+    """Two cameras whose clips have the same names, with dots; of each, ten seconds here and there."""
     for camera in ("a", "b"):
         for hour in range(4):
-            write_frames(tmp_path / "videos" / camera / str(hour), make_clip(512, seed=hour))
+            write_frames(tmp_path / "videos" / camera / f"2024.{hour}", make_clip(512, seed=hour))
     command = [sys.executable, str(ROOT / "benchmarks" / "make_holdout.py"), "--data", str(tmp_path / "videos")]
     subprocess.run([*command, "--out", str(tmp_path / "holdout"), "--frames", "512"], check=True)
     dataset = read_dataset(tmp_path / "holdout", "clips")
-    assert [path.name for path in dataset.train] == [f"{camera}-{hour}" for camera in "ab" for hour in range(3)]
+    assert [path.name for path in dataset.train] == [f"{camera}-2024.{hour}" for camera in "ab" for hour in range(3)]
     assert [clip.name for clip in dataset.test] == [
-        f"{piece}-{kind}" for piece in ("a-3-10s", "b-3-10s") for kind in ("cart", "cyclist", "runner")
+        f"{piece}-{kind}" for piece in ("a-2024.3-10s", "b-2024.3-10s") for kind in ("cart", "cyclist", "runner")
     ]
     assert all(len(clip.labels) == 256 for clip in dataset.test)
 

@@ -158,8 +158,29 @@ def test_quiet(score: Run, videos: Path) -> None:
 def test_include_and_exclude(score: Run, videos: Path, tmp_path: Path) -> None:
     score("--dir", videos, "--include", "*.mkv")
     assert list(manifest(tmp_path)["files"]) == ["sub/two.mkv"]
-    score("--dir", videos, "--exclude", "sub/*", "--overwrite")
-    assert list(manifest(tmp_path)["files"]) == ["one.mp4"]
+    _, _, said = score("--dir", videos, "--exclude", "sub/*", "--overwrite")
+    assert "1 files, 0 not ok; 8 frames" in said
+    assert list(manifest(tmp_path)["files"]) == ["one.mp4", "sub/two.mkv"]
+
+
+@pytest.mark.parametrize("out", [".", "sub"])
+def test_videos_in_the_output_folder_are_scored(score: Run, videos: Path, out: str) -> None:
+    """Only folders of images there are not, and that is told where they may be clips."""
+    frames = videos / "frames"
+    frames.mkdir()
+    Image.new("RGB", (32, 32)).save(frames / "1.png")
+    code, _, said = score("--dir", videos, "--out", videos / out)
+    told = f"{frames}: left out: a folder of images in --out" in said
+    files = json.loads((videos / out / "manifest.json").read_text())["files"]
+    assert ("one.mp4" in files, "sub/two.mkv" in files, "frames" in files) == (True, True, not told)
+    assert (told, code) == ((True, SOME_NOT_OK) if out == "." else (False, OK))
+
+
+def test_the_report_refuses_scores_that_do_not_compare(score: Run, videos: Path) -> None:
+    stretched = ("--dir", videos, "--preset", "release-shanghaitech", "--report")
+    code, _, said = score(*stretched)
+    assert (code, "--report: the preset release-shanghaitech stretches" in said) == (USAGE, True)
+    assert score(*stretched, "--smooth", "none")[0] == OK
 
 
 def test_stride_is_flagged(score: Run, videos: Path, tmp_path: Path) -> None:

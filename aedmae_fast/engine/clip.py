@@ -117,7 +117,9 @@ class ClipState:
         times = np.array(self._times)
         seconds = time.perf_counter() - self._started
         series = (times, score, raw, error, gap, prob, x, y)
-        return ClipScores(path, outcome.status, outcome.reason, self.info, *series, interpolated, seconds)
+        return ClipScores(
+            path, outcome.status, outcome.reason, self.info, *series, interpolated, seconds, outcome.passing
+        )
 
 
 def _not_finite(raw: Series) -> Outcome | None:

@@ -183,7 +183,7 @@ class Feed:
                 video.close()
             self._tell(worker, Ended(clip, outcome))
         except VideoError as error:
-            self._tell(worker, Ended(clip, Outcome(error.status, error.reason)))
+            self._tell(worker, Ended(clip, Outcome(error.status, error.reason, error.passing)))
         except Exception as error:  # whatever a hostile file provokes stays that file's trouble
             self._tell(worker, Ended(clip, Outcome(Status.FAILED, f"{type(error).__name__}: {error}")))
 

@@ -52,6 +52,11 @@ class Item:
         """Path of its maps relative to the output folder."""
         return f"{self.name}.npy"
 
+    @property
+    def place(self) -> str:
+        """Where the video lies, from the root of the file system on."""
+        return os.path.abspath(self.path)
+
 
 def name_items(paths: Sequence[Path], root: Path | None) -> list[Item]:
     """Names under ``root``, or under the paths' common parent; each path once."""
@@ -69,7 +74,8 @@ class Job:
     Args:
         out: output folder, made if it is missing.
         settings: what scores depend on; results of other settings are never mixed with these.
-        overwrite: score everything again, whatever is there.
+        overwrite: score what is asked for again, whatever is there. Where that was made with other settings, all of it
+            goes.
         maps: write every file's maps, too (:class:`MapFile`); what was scored without them is not finished. They are no
             setting: scores do not depend on it.
 
@@ -83,7 +89,7 @@ class Job:
         self._overwrite = overwrite
         self._maps = MapFolder(out / UNFINISHED) if maps else None
         self._entries: dict[str, Entry] = {}
-        self._mapped: set[str] = set()  # maps that earlier runs wrote
+        self._written: dict[str, list[str]] = {}  # what earlier runs wrote of each item: scores, maps
         self._suspects: set[str] = set()
         self._files = contextlib.ExitStack()
 
@@ -97,10 +103,16 @@ class Job:
                 raise JobError(
                     f"{self.out}: another run is writing here; wait for it or choose another --out"
                 ) from error
-            known, in_hand = self._read()
+            known, in_hand, stale = self._read()
             self._suspects = in_hand | {name for name, entry in known.items() if entry["status"] == Status.FAILED}
-            self._mapped = {entry["maps"] for entry in known.values() if entry.get("maps")}
-            self._entries = {} if self._overwrite else known
+            self._written = {
+                name: [path for path in (entry["output"], entry.get("maps")) if path] for name, entry in known.items()
+            }
+            self._entries = known
+            if stale:
+                for name in known:
+                    self._discard(name)
+                self._entries = {}
             self._write_manifest()
             shutil.rmtree(self.out / UNFINISHED, ignore_errors=True)  # of a run that was killed
             if self._maps is not None:
@@ -118,14 +130,36 @@ class Job:
         self._files.close()
 
     def is_finished(self, item: Item) -> bool:
-        """Whether the item was scored under these settings and has not changed since. What failed is tried again."""
+        """Whether the item was scored under these settings and has not changed since. What failed is tried again, and
+        what a disk, a network or a permission stood in the way of.
+        """
         entry = self._entries.get(item.name)
-        if entry is None or entry["status"] == Status.FAILED or entry["source"] != _fingerprint(item.path):
+        if self._overwrite or entry is None or entry["status"] == Status.FAILED or entry.get("passing"):
+            return False
+        if entry["source"] != _fingerprint(item.path):
             return False
         if entry["output"] is None:
             return True
         needed = [entry["output"], *([entry.get("maps")] if self._maps else [])]
         return all(name and (self.out / name).is_file() for name in needed)
+
+    def require_own_names(self, items: Sequence[Item]) -> None:
+        """No item may have the name of another video that was scored into this folder before, and still exists.
+
+        A video that was moved keeps its scores.
+
+        Raises:
+            JobError: one has.
+        """
+        for item in items:
+            before = self._entries.get(item.name, {}).get("place")
+            if before is None or before == item.place or not os.path.lexists(before):
+                continue
+            if not (os.path.exists(item.path) and os.path.samefile(before, item.path)):
+                raise JobError(
+                    f"{item.path}: {self.out} holds scores of {before} under the same name, {item.name}; give each"
+                    " folder of videos an --out of its own, or score a folder above both with --dir"
+                )
 
     def is_suspect(self, item: Item) -> bool:
         """Whether an earlier run failed on the item, or was killed with it in hand: better in a process of its own."""
@@ -177,7 +211,7 @@ class Job:
 
     def _save(self, item: Item, scores: ClipScores, source: Entry | None, clip: int) -> tuple[Entry, bool]:
         """``clip`` is the item's number in the run."""
-        entry, what = _describe(scores, source), "scores"
+        entry, what = _describe(item, scores, source), "scores"
         try:
             if scores.frames and scores.status is not Status.FAILED:
                 what = "maps"
@@ -189,8 +223,12 @@ class Job:
                     write_csv(file, scores)
                 self._place_maps(item, maps)
                 entry |= {"output": f"{item.name}.csv", "maps": item.maps if maps else None}
+            else:
+                self._discard(item.name)  # of an earlier run, when the file could be read
             self._journal.finished(item.name, entry)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                self._discard(item.name)
             reason = f"cannot write the {what}: {error.strerror}"
             entry |= {"status": Status.FAILED.value, "reason": reason, "output": None, "maps": None}
             return entry, False
@@ -199,15 +237,22 @@ class Job:
                 self._maps.drop(clip)
         return entry, entry["output"] is not None
 
+    def _discard(self, name: str) -> None:
+        """Take away what an earlier run wrote for the item, if one did."""
+        for written in self._written.pop(name, ()):
+            (self.out / written).unlink(missing_ok=True)
+
     def _place_maps(self, item: Item, maps: Path | None) -> None:
         """Beside the CSV; those of an earlier run go, which belong to other scores."""
         if maps is not None:
             os.replace(maps, self.out / item.maps)
-        elif item.maps in self._mapped:
+        elif item.maps in self._written.get(item.name, ()):
             (self.out / item.maps).unlink(missing_ok=True)
 
-    def _read(self) -> tuple[dict[str, Entry], set[str]]:
-        """What earlier runs have finished, and what the last one had in hand if it was killed."""
+    def _read(self) -> tuple[dict[str, Entry], set[str], bool]:
+        """What earlier runs have finished, what the last one had in hand if it was killed, and whether all that is of
+        other settings.
+        """
         manifest: dict[str, Any] = {}
         path = self.out / MANIFEST
         if path.is_file():
@@ -216,7 +261,7 @@ class Job:
                 found, entries = manifest["settings"], dict(manifest["files"])
             except (ValueError, KeyError, TypeError) as error:
                 if self._overwrite:
-                    return {}, set()
+                    return {}, set(), False
                 raise JobError(f"{path}: not a manifest of ours ({error}); choose another --out") from error
             differing = {k for k in found.keys() | self.settings.keys() if found.get(k) != self.settings.get(k)}
             if differing and not self._overwrite:
@@ -225,8 +270,8 @@ class Job:
                     f"{self.out}: holds scores of other settings ({changes}); choose another --out, or --overwrite"
                 )
             finished, in_hand = read_journal(self.out / JOURNAL)
-            return entries | finished, in_hand
-        return {}, set()
+            return entries | finished, in_hand, bool(differing)
+        return {}, set(), False
 
     def _write_manifest(
         self, environment: dict[str, Any] | None = None, left_out: dict[str, str] | None = None
@@ -263,7 +308,7 @@ def _fingerprint(path: Path) -> Entry | None:
         return None
 
 
-def _describe(scores: ClipScores, source: Entry | None) -> Entry:
+def _describe(item: Item, scores: ClipScores, source: Entry | None) -> Entry:
     info, peak = scores.info, scores.peak
     return {
         "status": scores.status.value,
@@ -279,7 +324,9 @@ def _describe(scores: ClipScores, source: Entry | None) -> Entry:
         "peak_frame": peak[0] if peak else None,
         "peak_score": peak[1] if peak else None,
         "events": [_describe_event(scores, event) for event in scores.events],
+        "place": item.place,
         "source": source,
+        "passing": scores.passing,
         "output": None,
         "maps": None,
     }

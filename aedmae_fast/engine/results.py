@@ -34,6 +34,7 @@ class ClipScores:
     y: Series  # [T] pixels from the top; both NaN where the preset pools by the mean over the frame
     interpolated: NDArray[np.bool_]  # [T] frames between the scored ones, where a stride was asked for
     seconds: float  # wall time from opening the clip to its last score, other clips' work included
+    passing: bool = False  # what went wrong is the disk's, the network's or a permission's: worth another try
 
     @classmethod
     def failed(cls, path: Path, reason: str) -> ClipScores:

@@ -184,10 +184,11 @@ def _read_clips(root: Path) -> Dataset:
     train = _clips(root, "clips", "train") if (root / "train").is_dir() else []
     clips = []
     for path in _clips(root, "clips", "test") if (root / "test").is_dir() else []:
-        labels = _required(path.parent / "labels" / f"{path.stem}.txt", root, "clips")
-        pixels = path.parent / "masks" / f"{path.stem}.npz"
+        name = path.name if path.is_dir() else path.stem  # a folder's dots are no suffix
+        labels = _required(path.parent / "labels" / f"{name}.txt", root, "clips")
+        pixels = path.parent / "masks" / f"{name}.npz"
         masks = partial(ground_truth.npz_masks, pixels) if pixels.is_file() else None
-        clips.append(LabelledClip(path, path.stem, partial(ground_truth.text_labels, labels), masks))
+        clips.append(LabelledClip(path, name, partial(ground_truth.text_labels, labels), masks))
     return Dataset(train, clips)
 
 

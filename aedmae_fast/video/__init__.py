@@ -64,6 +64,7 @@ class Outcome:
 
     status: Status
     reason: str  # empty for ``ok``
+    passing: bool = False  # the disk's, the network's or a permission's trouble: another time the file may be read
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,14 @@ class Video(Protocol):
 
 
 class VideoError(Exception):
-    """A video that yields nothing. ``status`` is ``unreadable`` or ``too_short``; ``reason`` is one line."""
+    """A video that yields nothing. ``status`` is ``unreadable`` or ``too_short``; ``reason`` is one line.
 
-    def __init__(self, path: Path, status: Status, reason: str) -> None:
+    ``passing``: as in :class:`Outcome`.
+    """
+
+    def __init__(self, path: Path, status: Status, reason: str, passing: bool = False) -> None:
         super().__init__(f"{path}: {reason}")
-        self.path, self.status, self.reason = path, status, reason
+        self.path, self.status, self.reason, self.passing = path, status, reason, passing
 
 
 def open_video(path: str | Path, decoder: Decoder = "auto", device: str = "cuda") -> Video:

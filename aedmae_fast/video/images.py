@@ -7,6 +7,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,8 @@ class ImageFolder:
         try:
             images = frame_paths(self._path)
         except OSError as error:
-            raise VideoError(self._path, Status.UNREADABLE, (error.strerror or str(error)).lower()) from error
+            reason = (error.strerror or str(error)).lower()
+            raise VideoError(self._path, Status.UNREADABLE, reason, passing=True) from error
         self._images = images[first:last]
         if not self._images:
             beyond = f"no frame at {first / FRAMES_FPS:.2f} s: it has {len(images)}"
@@ -97,18 +99,20 @@ class ImageFolder:
     def _chunks(self) -> Iterator[Chunk]:
         index = 0
         broken: list[str] = []
+        passing = False
         for path in self._images:
             pulse()
             try:
                 plane = _read(path)
             except _BROKEN as error:
                 broken.append(f"{path.name}: {_one_line(error)}")
+                passing |= isinstance(error, OSError) and error.errno is not None  # Pillow's own have no number
                 continue
             yield Chunk(index, ((self._begin + index) / FRAMES_FPS,), (plane,), full_range=plane.ndim == 3)
             index += 1
             if self._closed:
                 return
-        self._outcome = _judge(broken, len(self._images))
+        self._outcome = replace(_judge(broken, len(self._images)), passing=passing)
 
 
 def open_part(folder: Path, start_s: float, frames: int | None) -> ImageFolder:

@@ -7,12 +7,14 @@ them on a GPU, and mp4.py, which writes, this is the only module that imports ``
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
 from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import suppress
+from dataclasses import astuple
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,12 @@ SEEK_BEFORE = 3.0  # seconds: in MPEG-TS the key frame that a seek finds may lie
 # Containers that state their length in a header, so that a cut file can be told from a short one. Of the others FFmpeg
 # reads the last timestamp in the file (MPEG-TS, MPEG-PS, Ogg) or guesses from its size (raw streams): no promise.
 _STATES_LENGTH = {"asf", "avi", "flv", "matroska", "mov"}
+
+# What a disk, a network or the system does to a file that may be whole; a file that is damaged has others.
+_PASSING = {
+    *(errno.EACCES, errno.EPERM, errno.ENOENT, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET),
+    *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+}
 
 _SWSCALE = 0x2 | 0x40000 | 0x2000  # SWS_BILINEAR | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT: exact to 1 level
 
@@ -242,7 +250,7 @@ def survey(path: str | Path) -> Survey:
     chunk = next(iter(video), None)
     video.close()
     if first is None or chunk is None:
-        raise VideoError(Path(path), video.outcome.status, video.outcome.reason)
+        raise VideoError(Path(path), *astuple(video.outcome))
     with _open_container(Path(path)) as container:
         stream = _pick_stream(container, Path(path))
         promise, met = _read_promise(container, stream, video.info.fps), Met()
@@ -283,6 +291,7 @@ def _packets(container: InputContainer, stream: VideoStream, promise: Promise, m
                 yield packet
     except av.FFmpegError as error:
         met.read_error = str(error.strerror)
+        met.passing = _is_passing(error, container.name.removeprefix("file:"))
     except IndexError:
         # PyAV, at the end of a file in which a stream began on the way (MPEG-TS, MPEG-PS): it wants to give out an
         # empty packet for that stream, too, and does not know it. All others were given out.
@@ -309,7 +318,7 @@ def _open_container(path: Path, hwaccel: HWAccel | None = None) -> InputContaine
         with path.open("rb") as file:
             head = file.read(12)
     except OSError as error:
-        raise VideoError(path, Status.UNREADABLE, (error.strerror or str(error)).lower()) from error
+        raise VideoError(path, Status.UNREADABLE, (error.strerror or str(error)).lower(), passing=True) from error
     if not head:
         raise VideoError(path, Status.UNREADABLE, "is empty (0 bytes)")
     try:
@@ -317,7 +326,21 @@ def _open_container(path: Path, hwaccel: HWAccel | None = None) -> InputContaine
         return av.open(f"file:{os.fspath(path)}", hwaccel=hwaccel, **_OF_METADATA)
     except av.FFmpegError as error:
         hint = " (an MP4 or MOV without its index: cut off, or never finished)" if head[4:8] == b"ftyp" else ""
-        raise VideoError(path, Status.UNREADABLE, f"not a video: {error.strerror}{hint}") from error
+        reason = f"not a video: {error.strerror}{hint}"
+        raise VideoError(path, Status.UNREADABLE, reason, _is_passing(error, path)) from error
+
+
+def _is_passing(error: av.FFmpegError, path: str | Path) -> bool:
+    """Whether it is not the file's own trouble. EIO FFmpeg says of damaged files, too; there the system is asked."""
+    if error.errno != errno.EIO:
+        return error.errno in _PASSING
+    try:
+        with open(path, "rb") as file:
+            file.seek(-1, os.SEEK_END)
+            file.read(1)
+    except OSError:
+        return True
+    return False
 
 
 def _pick_stream(container: InputContainer, path: Path) -> VideoStream:

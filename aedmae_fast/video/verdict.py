@@ -5,7 +5,7 @@ No decoder in here, so that every decoder can be judged by the same rules.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aedmae_fast.video import Outcome, Status
 
@@ -33,6 +33,7 @@ class Met:
     first_damage: int = 0  # packets read when damage first showed; 0: it never did
     last_error: str = ""  # the decoder's last complaint
     read_error: str = ""  # why reading stopped before the end of the file
+    passing: bool = False  # and that was the disk's or the network's trouble
     video_end: float = 0.0  # latest end of a packet of the video stream, seconds
     file_end: float = 0.0  # the same over all streams that were watched
 
@@ -87,6 +88,10 @@ def judge(met: Met, promise: Promise) -> Outcome:
       packet alone is a cut in the middle of it, unless a header's frame count says that nothing is missing: TRUNCATED.
     - Frames missing at the end (see :func:`_ends_early`): TRUNCATED.
     """
+    return replace(_judge(met, promise), passing=met.passing)
+
+
+def _judge(met: Met, promise: Promise) -> Outcome:
     if met.frames == 0:
         return _nothing(met)
     missing = _missing(met, promise) if _ends_early(met, promise) else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -115,6 +116,71 @@ def test_unreadable_files_are_not_tried_again_until_they_change(
     path.write_bytes(good)
     assert run(out, scorer, items) == ["a.mp4"]
     assert manifest(out)["files"]["a.mp4"]["status"] == "ok"
+
+
+def test_what_a_disk_or_network_stood_in_the_way_of_is_tried_again(
+    tmp_path: Path, scorer: Scorer, items: list[Item], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file itself has not changed, and nothing of it says that another try would go better."""
+    out, opened = tmp_path / "scores", Path.open
+
+    def stale(path: Path, *arguments: Any, **how: Any) -> Any:
+        if path == items[0].path:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return opened(path, *arguments, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", stale)
+        assert run(out, scorer, items) == NAMES
+        entry = manifest(out)["files"]["a.mp4"]
+        assert (entry["status"], entry["reason"], entry["passing"]) == ("unreadable", "stale file handle", True)
+        assert run(out, scorer, items) == ["a.mp4"]
+    assert run(out, scorer, items) == ["a.mp4"]
+    entry = manifest(out)["files"]["a.mp4"]
+    assert (entry["status"], entry["passing"]) == ("ok", False)
+    assert run(out, scorer, items) == []
+
+
+def test_scores_of_a_file_that_broke_do_not_stay(tmp_path: Path, scorer: Scorer, items: list[Item]) -> None:
+    out = tmp_path / "scores"
+    run(out, scorer, items, maps=True)
+    items[0].path.write_text("no video")
+    assert run(out, scorer, items, maps=True) == ["a.mp4"]
+    assert sorted(p.name for p in out.iterdir()) == [".lock", MANIFEST, "sub"]
+
+
+def test_another_video_of_the_same_name_is_refused(tmp_path: Path, scorer: Scorer, items: list[Item]) -> None:
+    """Two cameras, files named by the hour, one --out: neither may get the other's scores, nor take their place."""
+    out, other = tmp_path / "scores", tmp_path / "camera2"
+    run(out, scorer, items)
+    shutil.copytree(tmp_path / "videos", other, copy_function=shutil.copy2)
+    of_other = name_items([other / "a.mp4"], other)
+    for overwrite in (False, True):
+        with (
+            Job(out, SETTINGS, overwrite=overwrite) as job,
+            pytest.raises(JobError, match=r"camera2/a.mp4: .* holds scores of .*videos/a.mp4 under the same name"),
+        ):
+            job.require_own_names(of_other)
+    (tmp_path / "link").symlink_to(tmp_path / "videos")  # the same videos by another name
+    with Job(out, SETTINGS) as job:
+        job.require_own_names(items)
+        job.require_own_names(name_items([tmp_path / "link" / "a.mp4"], tmp_path / "link"))
+    shutil.rmtree(tmp_path / "videos")  # moved: they keep their scores
+    with Job(out, SETTINGS) as job:
+        job.require_own_names(of_other)
+        assert job.is_finished(of_other[0])
+
+
+def test_overwriting_some_keeps_what_is_alike_and_drops_what_is_not(
+    tmp_path: Path, scorer: Scorer, items: list[Item]
+) -> None:
+    out = tmp_path / "scores"
+    run(out, scorer, items)
+    assert run(out, scorer, items[:1], overwrite=True) == ["a.mp4"]
+    assert run(out, scorer, items) == []
+    run(out, scorer, items[:1], {"preset": "other"}, overwrite=True)
+    assert [p.relative_to(out).as_posix() for p in out.rglob("*.csv")] == ["a.mp4.csv"]
+    assert list(manifest(out)["files"]) == ["a.mp4"]
 
 
 def test_other_settings_are_refused(tmp_path: Path, scorer: Scorer, items: list[Item]) -> None:

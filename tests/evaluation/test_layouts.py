@@ -234,6 +234,18 @@ def test_clips(clips: Path) -> None:
     assert data.test[0].labels.dtype == np.int64
 
 
+def test_dots_in_the_name_of_a_folder_of_frames_are_no_suffix(tmp_path: Path) -> None:
+    """Recorders name by the date: ``cam.2024-01-01``."""
+    name = "cam.2024-01-01"
+    (tmp_path / "test" / name).mkdir(parents=True)
+    (tmp_path / "test" / name / "1.png").touch()
+    (tmp_path / "test" / "labels").mkdir()
+    (tmp_path / "test" / "labels" / f"{name}.txt").write_text("1\n")
+    (clip,) = read_dataset(tmp_path, "clips").test
+    assert clip.name == name
+    assert clip.labels.tolist() == [1]
+
+
 def test_clips_refuses(clips: Path) -> None:
     (clips / "test" / "labels" / "2.txt").write_text("0\n1\nx\n")
     (clips / "test" / "masks" / "2.npz").write_bytes(b"PK")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,28 @@ def test_a_broken_image_is_left_out(tmp_path: Path) -> None:
     start = "2 of 12 images could not be read and are left out, later frames move up (frame_4.png: "
     assert video.outcome.reason.startswith(start)
     assert "\n" not in video.outcome.reason
+
+
+def test_an_image_that_the_disk_did_not_give_is_told_apart_from_a_broken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run may get it; a broken one stays broken."""
+    fill(tmp_path, 3)
+    (tmp_path / "frame_0.png").write_bytes(b"no image")
+    video = ImageFolder(tmp_path)
+    assert len(list(video)) == 2
+    assert not video.outcome.passing
+    opened = Image.open
+
+    def faulty(path: Path) -> Image.Image:
+        if path.name == "frame_1.png":
+            raise OSError(errno.EIO, "Input/output error")
+        return opened(path)
+
+    video = ImageFolder(tmp_path)
+    monkeypatch.setattr(Image, "open", faulty)
+    assert len(list(video)) == 1
+    assert video.outcome.passing
 
 
 def test_pixels_without_a_range_are_refused(tmp_path: Path) -> None:
