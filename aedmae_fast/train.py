@@ -224,7 +224,7 @@ def _frames(
     console.say(f"  {total} frames of {len(clips.frames)} clips; looking for things that move")
     with Progress("cut", "clips", len(clips.frames), quiet) as progress:
         cutouts = cut_objects(clips.frames, settings.seed, progress.advance)
-    source: AnomalySource = ProceduralAnomalies(cutouts)
+    source: AnomalySource = ProceduralAnomalies(cutouts, None if region is None else region.inside.numpy())
     cut = f"{sum(map(len, cutouts.things))} moving things in {len(cutouts.things)} scenes"
     if options.anomalies is not None:
         with Progress("cut UBnormal", "videos", None, quiet) as progress:

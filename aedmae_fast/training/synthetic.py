@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aedmae_fast.training.objects import Cutouts, soft_alpha
 from aedmae_fast.training.things import MIDDLE, OFFSETS, Bytes, Floats, Thing, apart, paste, straight_path
@@ -95,9 +96,14 @@ def _in_colours(thing: Thing, most: float) -> Thing:
 
 @dataclass(frozen=True)
 class ProceduralAnomalies:
-    """Anomalies made of what the training clips hold."""
+    """Anomalies made of what the training clips hold.
+
+    Args:
+        inside: bool [H, W], where anomalies may be placed; None: anywhere.
+    """
 
     cutouts: Cutouts
+    inside: NDArray[np.bool_] | None = None
 
     def draw(self, scene: int, rng: Rng) -> Placed:
         things = self.cutouts.things[scene]
@@ -133,8 +139,9 @@ class ProceduralAnomalies:
     def _misplaced(self, scene: int, rng: Rng) -> Placed:
         """Where nothing moved in the training clips; anywhere, and too fast, where something moved everywhere."""
         thing = self._any(scene, rng)
-        free = np.argwhere(~self.cutouts.trodden[scene])
-        if len(free) < 0.02 * self.cutouts.trodden[scene].size:
+        trodden = self.cutouts.trodden[scene]
+        free = np.argwhere(~trodden if self.inside is None else ~trodden & self.inside)
+        if len(free) < 0.02 * (trodden.size if self.inside is None else self.inside.sum()):
             return self._fast(scene, rng)
         spot = free[rng.integers(len(free))].astype(np.float32)
         velocity = _turned(self._velocity(thing, rng) * rng.uniform(0.7, 3), rng)
@@ -160,6 +167,9 @@ class ProceduralAnomalies:
         """Where things are, give or take their height; anywhere in a scene without things. [2]"""
         if self.cutouts.things[scene] and rng.random() < 0.8:
             return self._any(scene, rng).centre + rng.normal(0, self.cutouts.height / 4, 2).astype(np.float32)
+        if self.inside is not None:
+            places = np.argwhere(self.inside)
+            return places[rng.integers(len(places))].astype(np.float32)
         return (np.array(self.cutouts.trodden.shape[1:]) * rng.uniform(0.05, 0.95, 2)).astype(np.float32)
 
     def _velocity(self, thing: Thing, rng: Rng) -> Floats:

@@ -89,6 +89,17 @@ def test_misplaced_things_are_where_nothing_moved() -> None:
         assert not CUTOUTS.trodden[0, row, column]
 
 
+@pytest.mark.parametrize(("kind", "cutouts"), [("_misplaced", CUTOUTS), ("_shape", STILL)])
+def test_with_a_region_anomalies_are_placed_in_it(kind: str, cutouts: Cutouts) -> None:
+    """Outside they would be hidden, and a frame that was to have one would have none."""
+    inside = np.zeros(FRAMES.shape[1:3], np.bool_)
+    inside[: len(inside) // 3, :20] = True
+    source = ProceduralAnomalies(cutouts, inside)
+    for seed in range(50):
+        row, column = getattr(source, kind)(0, np.random.default_rng(seed)).thing.centre.astype(int)
+        assert inside[row, column]
+
+
 def apart(pixels: Bytes) -> int:
     """Most levels between two channels of a pixel."""
     return int(np.ptp(pixels, axis=-1).max())
