@@ -16,7 +16,7 @@ from aedmae_fast.report.picture import ringed, small
 from aedmae_fast.video import read_frames
 from aedmae_fast.video.mp4 import encode_mp4
 
-__all__ = ["Track", "make_film", "span"]
+__all__ = ["Track", "can_seek", "make_film", "span"]
 
 BEFORE_AND_AFTER = (1.0, 2.0)  # seconds of the frame to look at: at least, at most
 FPS = 15  # at most; the frames between are left out
@@ -37,6 +37,16 @@ def span(event: Mapping[str, Any]) -> tuple[float, float]:
     shown = event["time_s"]
     start = min(max(event["start_s"], shown - most), shown - least)
     return max(start, 0.0), max(min(event["end_s"], shown + most), shown + least)
+
+
+def can_seek(entry: Mapping[str, Any]) -> bool:
+    """Whether a time leads to one place of the video.
+
+    It does not where it has more frames than its container's times leave room for: recordings that follow one another
+    in one file, each with times of its own. What is between is decoded then, which takes as long as it takes.
+    """
+    expected = entry["expected_frames"]
+    return expected is None or entry["frames"] <= 1.1 * expected + 25
 
 
 def make_film(
@@ -62,7 +72,7 @@ def _pictures(
 ) -> Iterator[tuple[float, NDArray[np.uint8]]]:
     start, end = span(event)
     due, size = -np.inf, None
-    with closing(read_frames(path, start)) as frames:
+    with closing(read_frames(path, start, can_seek(entry))) as frames:
         for time, frame in frames:
             if time > end and due > -np.inf:
                 return

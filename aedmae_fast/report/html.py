@@ -23,7 +23,7 @@ from aedmae_fast.files import replacing
 from aedmae_fast.model.region import Region
 from aedmae_fast.report import heat
 from aedmae_fast.report.console import printable
-from aedmae_fast.report.film import Track, make_film, span
+from aedmae_fast.report.film import Track, can_seek, make_film, span
 from aedmae_fast.report.normal import NormalScores
 from aedmae_fast.report.picture import WIDTH, ringed, small
 from aedmae_fast.video import VideoError, read_still
@@ -142,7 +142,7 @@ def _card(rank: int, highlight: Highlight, track: Track, view: View) -> str:
 def _still(highlight: Highlight, view: View) -> str:
     """The frame to look at with a ring around the place."""
     event, entry = highlight.event, highlight.entry
-    image = small(read_still(highlight.path, event["time_s"]), view.region)
+    image = small(read_still(highlight.path, event["time_s"], can_seek(entry)), view.region)
     if event["x"] is not None:
         image = ringed(image, event["x"] / entry["width"], event["y"] / entry["height"])
     buffer = io.BytesIO()

@@ -140,7 +140,7 @@ def open_video(path: str | Path, decoder: Decoder = "auto", device: str = "cuda"
     return images.ImageFolder(path) if decoder == "images" else pyav.PyavVideo(path)
 
 
-def open_part(path: str | Path, start_s: float, frames: int | None = None) -> Video:
+def open_part(path: str | Path, start_s: float, frames: int | None = None, seek: bool = True) -> Video:
     """Open a part of a video file or of a folder of frames, sought by the file's index where it has one.
 
     Args:
@@ -148,6 +148,8 @@ def open_part(path: str | Path, start_s: float, frames: int | None = None) -> Vi
         start_s: Seconds from the first frame on, as in :class:`Chunk`. The part begins with the frame shown then, or
             the next one. In a folder with images that cannot be read, it may begin a little before.
         frames: How many there are in it at most; None: all to the end.
+        seek: False decodes all before it instead: where recordings follow one another in one file, each with times of
+            its own, an index may lead to another one.
 
     Its chunks' times are those in the whole video; its outcome is that of the part.
 
@@ -157,17 +159,17 @@ def open_part(path: str | Path, start_s: float, frames: int | None = None) -> Vi
     from aedmae_fast.video import images, pyav
 
     path = Path(path)
-    return (images if path.is_dir() else pyav).open_part(path, start_s, frames)
+    return images.open_part(path, start_s, frames) if path.is_dir() else pyav.open_part(path, start_s, frames, seek)
 
 
-def read_frames(path: str | Path, start_s: float) -> Generator[tuple[float, Tensor], None, None]:
+def read_frames(path: str | Path, start_s: float, seek: bool = True) -> Generator[tuple[float, Tensor], None, None]:
     """Frames for people to look at, from a time on, each with its own: uint8 [H, W, 3], BGR, as displayed.
 
     Args and errors are those of :func:`open_part`, the latter on the way.
     """
     from aedmae_fast.ops import frame_prep
 
-    with closing(open_part(path, start_s)) as video:
+    with closing(open_part(path, start_s, seek=seek)) as video:
         empty = True
         for chunk in video:
             height, width = chunk.planes[0].shape[1:3]
@@ -178,7 +180,7 @@ def read_frames(path: str | Path, start_s: float) -> Generator[tuple[float, Tens
             raise VideoError(Path(path), video.outcome.status, video.outcome.reason)
 
 
-def read_still(path: str | Path, time_s: float) -> Tensor:
+def read_still(path: str | Path, time_s: float, seek: bool = True) -> Tensor:
     """The first of :func:`read_frames`, and its errors."""
-    with closing(read_frames(path, time_s)) as frames:
+    with closing(read_frames(path, time_s, seek)) as frames:
         return next(frames)[1]

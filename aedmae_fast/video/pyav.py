@@ -223,14 +223,14 @@ class PyavVideo:
                 yield frame
 
 
-def open_part(path: Path, start_s: float, frames: int | None) -> PyavVideo:
+def open_part(path: Path, start_s: float, frames: int | None, seek: bool = True) -> PyavVideo:
     """See :func:`aedmae_fast.video.open_part`."""
-    for seek in (True, False):
+    for by_index in (True, False) if seek else (False,):
         video = PyavVideo(path)
         found = False
         try:
             with suppress(av.FFmpegError):
-                found = video.take(start_s, frames, seek=seek)
+                found = video.take(start_s, frames, seek=by_index)
         finally:
             if not found:
                 video.close()

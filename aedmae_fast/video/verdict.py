@@ -12,6 +12,9 @@ from aedmae_fast.video import Outcome, Status
 __all__ = ["Clock", "Met", "Promise", "judge"]
 
 
+RESET = 1.0  # seconds that a PTS goes back
+
+
 @dataclass(frozen=True)
 class Promise:
     """How much video a container says it holds. Times in seconds on the container's own clock; None: not stated."""
@@ -55,29 +58,32 @@ class Met:
 class Clock:
     """Presentation times in seconds from the first frame on, never decreasing.
 
-    They follow the PTS for as long as every frame has one and it grows; from the first that does not on, they go
-    forward by ``1 / fps`` a frame.
+    They follow the PTS. A frame without one, or with one that is not after all before it (two frames that arrived in
+    one burst have the same in a recording), comes ``1 / fps`` after the last frame; the next good PTS is followed
+    again. A PTS that goes back by more than :data:`RESET` is a clock that was set anew: times go on from there.
     """
 
     unit: float | None  # seconds per PTS tick; None: ignore PTS
     fps: float
-    _index: int = field(default=-1, init=False)
-    _origin: int = field(default=0, init=False)
-    _last: int | None = field(default=None, init=False)
-    _anchor: tuple[int, float] = field(default=(0, 0.0), init=False)  # the last frame whose PTS was good: index, time
+    _origin: int | None = field(default=None, init=False)  # PTS ticks
+    _offset: float = field(default=0.0, init=False)  # the time at the origin
+    _last: int = field(default=0, init=False)  # the highest PTS since the origin
+    _time: float | None = field(default=None, init=False)  # of the last frame
 
     def tell(self, pts: int | None) -> float:
         """The time of the next frame in output order, whose PTS is ``pts``."""
-        self._index += 1
-        if self.unit is None or pts is None or (self._last is not None and pts <= self._last):
-            self.unit = None
-            index, time = self._anchor
-            return time + (self._index - index) / self.fps
-        if self._last is None:
-            self._origin = pts
-        self._last = pts
-        self._anchor = (self._index, (pts - self._origin) * self.unit)
-        return self._anchor[1]
+        following = 0.0 if self._time is None else self._time + 1 / self.fps
+        if self.unit is None or pts is None:
+            self._time = following
+            return following
+        if self._origin is None or (self._last - pts) * self.unit > RESET:
+            self._origin, self._offset, self._last, self._time = pts, following, pts, following
+        elif pts <= self._last:
+            self._time = following
+        else:
+            self._last = pts
+            self._time = max(self._time or 0.0, self._offset + (pts - self._origin) * self.unit)
+        return self._time
 
 
 def judge(met: Met, promise: Promise) -> Outcome:

@@ -17,6 +17,7 @@ from tests.clips import picture, read_index, write_clip
 
 FRAMES = 120
 LEAST, MOST = BEFORE_AND_AFTER
+ENTRY = {"width": 128, "height": 96, "frames": FRAMES, "expected_frames": None}
 
 
 def event(start_frame: int, end_frame: int, frame: int, fps: float = 25) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def test_frames_at_their_times(tmp_path: Path) -> None:
         path = write_clip(tmp_path / f"{fps}.mp4", frames=FRAMES, fps=fps)
         times = [time for chunk in open_video(path) for time in chunk.times]
         found = event(50, 60, 55, fps)
-        frames = shown(make_film(path, {"width": 128, "height": 96}, found, track(times)), tmp_path)
+        frames = shown(make_film(path, ENTRY, found, track(times)), tmp_path)
         start, end = (round(at * fps) for at in span(found))
         assert [read_index(picture[..., 1]) for _, picture in frames] == list(range(start, end + 1, step))
         np.testing.assert_allclose([time for time, _ in frames], np.arange(len(frames)) * step / fps, atol=1e-3)
@@ -76,7 +77,7 @@ def test_the_ring_follows_during_the_event(tmp_path: Path, known: bool) -> None:
     for i in range(FRAMES):
         Image.fromarray(picture(i)).save(folder / f"{i}.png")
     times = [i / 25 for i in range(FRAMES)]
-    frames = shown(make_film(folder, {"width": 128, "height": 96}, event(50, 60, 55), track(times, known)), tmp_path)
+    frames = shown(make_film(folder, ENTRY, event(50, 60, 55), track(times, known)), tmp_path)
     places = {read_index(picture[..., 1]): ring(picture) for _, picture in frames}
     inside = {i: place for i, place in places.items() if 50 <= i <= 60}
     assert len(inside) > 4
@@ -88,7 +89,7 @@ def test_large_and_odd_pictures(tmp_path: Path) -> None:
     for size, expected in (((1281, 721), (270, WIDTH)), ((31, 23), (24, 32))):
         path = write_clip(tmp_path / f"{size[0]}.mkv", frames=5, size=size, pix_fmt="yuv444p")
         found = shown(
-            make_film(path, dict(zip(("width", "height"), size, strict=True)), event(0, 4, 2), track([0.0])), tmp_path
+            make_film(path, {**ENTRY, "width": size[0], "height": size[1]}, event(0, 4, 2), track([0.0])), tmp_path
         )
         assert found[0][1].shape == (*expected, 3)
 
@@ -98,7 +99,7 @@ def test_a_size_that_changes_midway(tmp_path: Path) -> None:
     for i in range(20):
         Image.fromarray(picture(i, (128, 96) if i < 10 else (160, 120))).save(tmp_path / f"{i:02}.png")
     at = event(8, 12, 10)
-    frames = shown(make_film(tmp_path, {"width": 128, "height": 96}, at, track([i / 25 for i in range(20)])), tmp_path)
+    frames = shown(make_film(tmp_path, ENTRY, at, track([i / 25 for i in range(20)])), tmp_path)
     assert {found.shape for _, found in frames} == {(96, 128, 3)}
     assert [read_index(found[..., 1]) for _, found in frames] == list(range(0, 20, 2))
 
@@ -110,11 +111,11 @@ def test_a_gap_in_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     times = [time for chunk in open_video(path) for time in chunk.times]
     at = {**event(9, 9, 9), **dict.fromkeys(("start_s", "end_s", "time_s"), times[9] + 0.1)}
     assert times[10] - times[9] == pytest.approx(0.4)
-    (only,) = shown(make_film(path, {"width": 128, "height": 96}, at, track(times)), tmp_path)
+    (only,) = shown(make_film(path, ENTRY, at, track(times)), tmp_path)
     assert read_index(only[1][..., 1]) == 10
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", frames=9)
     with pytest.raises(VideoError, match="no frame at"):
-        make_film(path, {"width": 128, "height": 96}, event(300, 310, 305), track([0.0]))
+        make_film(path, ENTRY, event(300, 310, 305), track([0.0]))

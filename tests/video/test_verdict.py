@@ -1,0 +1,39 @@
+"""The clock: times follow the PTS through what recorders do to them."""
+
+from __future__ import annotations
+
+import pytest
+
+from aedmae_fast.video.verdict import Clock
+
+FPS = 25.0
+MS = 0.001
+
+
+def told(*pts: int | None, unit: float | None = MS) -> list[float]:
+    clock = Clock(unit, FPS)
+    return [round(clock.tell(each), 6) for each in pts]
+
+
+def test_times_count_from_the_first_frame_and_keep_gaps() -> None:
+    assert told(1000, 1040, 61000) == [0.0, 0.04, 60.0]
+
+
+@pytest.mark.parametrize("glitch", [None, 40, 30])
+def test_one_bad_pts_costs_one_time(glitch: int | None) -> None:
+    """Two frames of one burst in the same millisecond, or a packet without a PTS: the gap after it is still there."""
+    assert told(0, 40, glitch, 120, 600_000) == [0.0, 0.04, 0.08, 0.12, 600.0]
+
+
+def test_times_never_go_back() -> None:
+    assert told(0, 40, 40, 41, 42, 200) == [0.0, 0.04, 0.08, 0.08, 0.08, 0.2]
+
+
+def test_a_clock_that_is_set_anew_goes_on() -> None:
+    """Recordings one after the other in one file, each of which starts at the same time."""
+    assert told(5000, 5040, 8000, 5000, 5040, 9000) == [0.0, 0.04, 3.0, 3.04, 3.08, 7.04]
+
+
+def test_without_pts_times_go_by_the_rate() -> None:
+    by_the_rate = [0.0, 0.04, 0.08]
+    assert told(None, None, None) == told(7, 7, 7) == told(7, 500, 3, unit=None) == by_the_rate
