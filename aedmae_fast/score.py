@@ -160,14 +160,25 @@ def _run(options: argparse.Namespace, console: Console, scorer: Scorer | Fleet, 
         console.say(f"  {done} of {len(items)} are finished under these settings (--overwrite: again)")
     report: dict[str, Entry] = {}
 
+    def draw(name: str, entry: Entry) -> None:
+        if entry["output"] is None:
+            return
+        try:
+            plot.plot_scores(job.out / entry["output"], job.out / f"{name}.png", name, scorer.preset.name)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            console.error(f"{printable(name)}: cannot write the plot: {reason}")
+
     def on_finished(name: str, entry: Entry, scores: ClipScores | None) -> None:
         report[name] = entry
         if options.plot and scores is not None:
-            try:
-                plot.plot_scores(scores, job.out / f"{name}.png", name, scorer.preset.name)
-            except OSError as error:
-                console.error(f"{printable(name)}: cannot write the plot: {error.strerror}")
+            draw(name, entry)
         console.finished(name, entry)
+
+    if options.plot:
+        for item in items:
+            if job.is_finished(item) and not (job.out / f"{item.name}.png").is_file():
+                draw(item.name, job.entry(item))
 
     runs = [(scorer, todo)]
     if isinstance(scorer, Scorer) and (suspects := [item for item in todo if job.is_suspect(item)]):

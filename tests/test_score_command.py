@@ -194,6 +194,13 @@ def test_plot(score: Run, videos: Path, tmp_path: Path) -> None:
     assert score("--dir", videos, "--plot")[0] == OK
     for name in ("one.mp4", "sub/two.mkv"):
         assert (tmp_path / "scores" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_plots_asked_for_later(score: Run, videos: Path, tmp_path: Path) -> None:
+    score("--dir", videos)
+    assert "2 of 2 are finished" in score("--dir", videos, "--plot")[2]
+    for name in ("one.mp4", "sub/two.mkv"):
+        assert (tmp_path / "scores" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert "2 of 2 are finished" in score("--dir", videos, "--plot")[2]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aedmae_fast.engine.results import ClipScores
+from aedmae_fast.evaluation.score_files import read_columns
 from aedmae_fast.files import replacing
 from aedmae_fast.report.console import printable
 
@@ -21,30 +21,32 @@ def require_matplotlib() -> None:
         raise ImportError("plots need matplotlib: pip install 'aedmae-fast[report]'") from error
 
 
-def plot_scores(scores: ClipScores, path: Path, title: str, preset: str) -> None:
-    """Write a PNG: the score over time, the raw score behind it on its own scale, the peak marked.
+def plot_scores(csv: Path, path: Path, title: str, preset: str) -> None:
+    """Write a PNG of a CSV of scores: the score over time, the raw score behind it on its own scale, the peak marked.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: the CSV cannot be read, or the file cannot be written.
+        ValueError: it is no CSV of scores.
     """
     from matplotlib.figure import Figure  # without pyplot: no display, no global state
 
+    time_s, score, raw = read_columns(csv, ("time_s", "score", "raw"))
     figure = Figure(figsize=(10, 3), layout="constrained")
     axes = figure.subplots()
     behind = axes.twinx()
-    behind.plot(scores.time_s, scores.raw, color="0.75", linewidth=0.8)
+    behind.plot(time_s, raw, color="0.75", linewidth=0.8)
     behind.set_ylabel("raw", color="0.5")
     axes.set_zorder(behind.get_zorder() + 1)
     axes.patch.set_visible(False)
-    axes.plot(scores.time_s, scores.score, color="tab:red", linewidth=1.6)
-    if scores.peak is not None:
-        frame, value = scores.peak
-        axes.plot(scores.time_s[frame], value, "v", color="tab:red")
-        axes.annotate(f"frame {frame}", (scores.time_s[frame], value), textcoords="offset points", xytext=(6, 0))
+    axes.plot(time_s, score, color="tab:red", linewidth=1.6)
+    if np.isfinite(score).any():
+        frame = int(np.nanargmax(score))
+        axes.plot(time_s[frame], score[frame], "v", color="tab:red")
+        axes.annotate(f"frame {frame}", (time_s[frame], score[frame]), textcoords="offset points", xytext=(6, 0))
     axes.set_xlabel("time [s]")
     axes.set_ylabel(f"score ({preset})", color="tab:red")
     axes.set_title(printable(title).replace("$", r"\$"), fontsize=10)
-    if len(np.unique(scores.time_s)) > 1:
-        axes.set_xlim(scores.time_s[0], scores.time_s[-1])
+    if len(np.unique(time_s)) > 1:
+        axes.set_xlim(time_s[0], time_s[-1])
     with replacing(path) as part:
         figure.savefig(part, dpi=100)
