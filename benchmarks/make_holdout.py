@@ -37,6 +37,7 @@ from aedmae_fast.training.things import Bytes, Floats, Thing, paste
 from aedmae_fast.video import open_video
 
 EVERY = 4  # one in so many training clips is held out
+DRAWS = 1000  # of a path, at most
 SECONDS_LIKE = (30, 90)  # frames an anomaly is to be seen for
 SLOWEST = 0.6  # of the usual pace: what is slower rather stands there
 SMALLEST = 0.7  # of the usual height: what is smaller rather is a part of someone
@@ -122,7 +123,7 @@ def anomalous(
 ) -> tuple[Bytes, NDArray[np.bool_]]:
     """A copy of a clip [T, H, W, 3] with one anomaly in it, and where it is [T, H, W]."""
     usual = float(np.median([np.hypot(*pace(walk)) for walk in walks]))
-    while True:  # until it stays in the picture for long enough
+    for _ in range(DRAWS):  # until it stays in the picture for long enough
         walk = walks[rng.integers(len(walks))]
         times = usual / np.hypot(*pace(walk)) * rng.uniform(*kind.speed)
         count = int(rng.integers(*SECONDS_LIKE))
@@ -130,6 +131,11 @@ def anomalous(
         inside = np.all((path > 0) & (path < clip.shape[1:3]), axis=1)
         if inside.sum() >= SHORTEST:
             break
+    else:
+        sys.exit(
+            f"what moves crosses the picture of {clip.shape[2]}x{clip.shape[1]} so fast ({usual:.1f} pixels a frame)"
+            f" that nothing faster stays in it for {SHORTEST} frames; there are no held-out clips to be made of this camera"
+        )
     path = path[inside].astype(np.float32)
     at = np.rint(np.arange(len(path)) * times).astype(int) if kind.strides else np.full(len(path), len(walk.path) // 2)
     there_and_back = np.abs((at + len(walk.path) - 1) % (2 * len(walk.path) - 2) - len(walk.path) + 1)
