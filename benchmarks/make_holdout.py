@@ -134,7 +134,7 @@ def anomalous(
     else:
         sys.exit(
             f"what moves crosses the picture of {clip.shape[2]}x{clip.shape[1]} so fast ({usual:.1f} pixels a frame)"
-            f" that nothing faster stays in it for {SHORTEST} frames; there are no held-out clips to be made of this camera"
+            f" that nothing faster stays in it for {SHORTEST} frames: no held-out clips can be made of it"
         )
     path = path[inside].astype(np.float32)
     at = np.rint(np.arange(len(path)) * times).astype(int) if kind.strides else np.full(len(path), len(walk.path) // 2)
