@@ -230,17 +230,12 @@ def _items(options: argparse.Namespace, console: Console) -> tuple[list[Item], d
             raise ValueError("--include and --exclude choose among the videos of --dir; files are taken as given")
         return name_items(options.files, None), {}
     found = find_videos(options.dir, options.include, options.exclude)
-    out = options.out.resolve()
-    in_out = {path for path in found.videos if path.is_dir() and path.resolve().is_relative_to(out)}
-    videos = [path for path in found.videos if path not in in_out]  # plots of ours are no frames
-    problems = dict(found.problems)
-    if options.dir.resolve().is_relative_to(out):
-        problems |= dict.fromkeys(in_out, "a folder of images in --out, where our plots are; choose another --out")
-    for path, reason in problems.items():
+    videos = [path for path in found.videos if not (path.is_dir() and plot.holds_plots(path))]
+    for path, reason in found.problems:
         console.error(f"{printable(str(path))}: left out: {reason}")
     if not videos:
         raise ValueError(f"no videos in {printable(str(options.dir))}; looked for video files and folders of frames")
-    return name_items(videos, options.dir), {str(path): reason for path, reason in problems.items()}
+    return name_items(videos, options.dir), {str(path): reason for path, reason in found.problems}
 
 
 def _settings(

@@ -163,17 +163,18 @@ def test_include_and_exclude(score: Run, videos: Path, tmp_path: Path) -> None:
     assert list(manifest(tmp_path)["files"]) == ["one.mp4", "sub/two.mkv"]
 
 
-@pytest.mark.parametrize("out", [".", "sub"])
-def test_videos_in_the_output_folder_are_scored(score: Run, videos: Path, out: str) -> None:
-    """Only folders of images there are not, and that is told where they may be clips."""
-    frames = videos / "frames"
-    frames.mkdir()
-    Image.new("RGB", (32, 32)).save(frames / "1.png")
-    code, _, said = score("--dir", videos, "--out", videos / out)
-    told = f"{frames}: left out: a folder of images in --out" in said
-    files = json.loads((videos / out / "manifest.json").read_text())["files"]
-    assert ("one.mp4" in files, "sub/two.mkv" in files, "frames" in files) == (True, True, not told)
-    assert (told, code) == ((True, SOME_NOT_OK) if out == "." else (False, OK))
+@pytest.mark.parametrize("out", [".", "sub", "scores"])
+def test_scores_may_lie_among_the_videos(score: Run, videos: Path, out: str) -> None:
+    """What is in the output folder is scored, too, but for plots of ours, wherever they lie."""
+    (videos / "frames").mkdir()
+    Image.new("RGB", (32, 32)).save(videos / "frames" / "1.png")
+    (videos / "frames" / "1.csv").write_text("x,y\n")  # not of ours
+    names = ["frames", "one.mp4", "sub/two.mkv"]
+    assert score("--dir", videos, "--out", videos / out, "--plot")[0] == OK
+    assert sorted(json.loads((videos / out / "manifest.json").read_text())["files"]) == names
+    assert "3 of 3 are finished" in score("--dir", videos, "--out", videos / out)[2]
+    assert score("--dir", videos, "--out", videos / "others", "--json")[0] == OK
+    assert sorted(json.loads((videos / "others" / "manifest.json").read_text())["files"]) == names
 
 
 def test_the_report_refuses_scores_that_do_not_compare(score: Run, videos: Path) -> None:
