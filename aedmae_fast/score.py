@@ -176,8 +176,8 @@ def _run(options: argparse.Namespace, console: Console, scorer: Scorer | Fleet, 
         console.finished(name, entry)
 
     if options.plot:
-        for item in items:
-            if job.is_finished(item) and not (job.out / f"{item.name}.png").is_file():
+        for item in set(items) - set(todo):
+            if not (job.out / f"{item.name}.png").is_file():
                 draw(item.name, job.entry(item))
 
     runs = [(scorer, todo)]

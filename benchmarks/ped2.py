@@ -35,7 +35,7 @@ from aedmae_fast.engine.precision import eight_bits_on
 from aedmae_fast.model.checkpoint import BUNDLED as WEIGHTS
 
 FLAGS = "--config ped2 --height 160 --width 240 --patch 8 --recipe short --precision bf16 --workers 1"
-FLAGS += " --light 0 --mirror 0.5"  # one camera in the afternoon; on that walkway people go both ways
+FLAGS += " --light 0 --mirror 0.5"  # the light does not change there, and people go both ways
 BUNDLED = WEIGHTS / "ped2.safetensors"
 PRESETS = ("anomaly-map", "paper", "release-avenue")
 FIGURES = ("micro_auc", "macro_auc", "macro_auc_two_class", "macro_auc_plain", "pixel_auc", "rbdc", "tbdc")

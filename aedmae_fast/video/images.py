@@ -106,7 +106,7 @@ class ImageFolder:
                 plane = _read(path)
             except _BROKEN as error:
                 broken.append(f"{path.name}: {_one_line(error)}")
-                passing |= isinstance(error, OSError) and error.errno is not None  # Pillow's own have no number
+                passing |= _is_passing(error)
                 continue
             yield Chunk(index, ((self._begin + index) / FRAMES_FPS,), (plane,), full_range=plane.ndim == 3)
             index += 1
@@ -146,19 +146,25 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
 
 def _first_size(folder: Path, images: list[Path]) -> tuple[int, int]:
     """Width and height, as displayed, of the first image whose header can be read."""
+    passing = False
     for path in images:
-        if size := _size(path):
-            return size
-    raise VideoError(folder, Status.UNREADABLE, f"none of {len(images)} images can be read: {images[0].name}, ...")
+        try:
+            return _size(path)
+        except _BROKEN as error:
+            passing |= _is_passing(error)
+    reason = f"none of {len(images)} images can be read: {images[0].name}, ..."
+    raise VideoError(folder, Status.UNREADABLE, reason, passing)
 
 
-def _size(path: Path) -> tuple[int, int] | None:
-    try:
-        with Image.open(path) as image:
-            sideways = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-            return (image.height, image.width) if sideways else (image.width, image.height)
-    except _BROKEN:
-        return None
+def _size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        sideways = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        return (image.height, image.width) if sideways else (image.width, image.height)
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Whether the system did not give the file; Pillow's own complaints of what is in it have no number."""
+    return isinstance(error, OSError) and error.errno is not None
 
 
 def _read(path: Path) -> Tensor:

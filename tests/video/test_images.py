@@ -123,14 +123,19 @@ def test_an_image_that_the_disk_did_not_give_is_told_apart_from_a_broken_one(
     opened = Image.open
 
     def faulty(path: Path) -> Image.Image:
-        if path.name == "frame_1.png":
+        if path.name in missing:
             raise OSError(errno.EIO, "Input/output error")
         return opened(path)
 
-    video = ImageFolder(tmp_path)
+    missing = {"frame_1.png"}
     monkeypatch.setattr(Image, "open", faulty)
+    video = ImageFolder(tmp_path)
     assert len(list(video)) == 1
     assert video.outcome.passing
+    missing = {"frame_1.png", "frame_2.png"}
+    with pytest.raises(VideoError) as refused:
+        ImageFolder(tmp_path)
+    assert refused.value.passing
 
 
 def test_pixels_without_a_range_are_refused(tmp_path: Path) -> None:
