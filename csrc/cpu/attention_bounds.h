@@ -1,10 +1,8 @@
-// What attention in bfloat16 needs to know before it may leave out the maximum: a bound of a head's scores, the longest
+// What attention needs to know before it may leave out the maximum: a bound of a head's scores, the longest
 // query times the longest key (Cauchy-Schwarz).
 #pragma once
 
 #include "gemm.h"
-
-#if defined(__AVX512BF16__)
 
 namespace aedmae {
 namespace AEDMAE_ISA {
@@ -14,31 +12,39 @@ namespace {
 // is from 2^-120 to 2^60, and of normal precision; sums of its products have another 2^67 for the values.
 constexpr float kLargestExponent = 90, kShift = 30;
 
+// An operand's part of the steps of a vector, squared and added to `sums`.
+inline Float add_squares(const float*, Float steps, Float sums) { return fma(steps, steps, sums); }
+#if defined(__AVX512BF16__)
+inline Float add_squares(const Bf16*, Float steps, Float sums) {
+  return _mm512_dpbf16_ps(sums, (__m512bh)steps, (__m512bh)steps);
+}
+#endif
+
 // An upper bound of the squared length of any of the rows [n, d]: the sum of each lane's largest part in any of them.
-inline float longest_row(const Bf16* rows, int64_t stride, int64_t n, int64_t d) {
+template <class Operand, class T>
+float longest_row(const T* rows, int64_t stride, int64_t n, int64_t d) {
+  constexpr int64_t kElements = kWidth * kPerStep<Operand>;
+  constexpr const Operand* kOf = nullptr;
   float bound = 0;
-  for (int64_t k = 0; k < d; k += 2 * kWidth) {
+  for (int64_t k = 0; k < d; k += kElements) {
     Float largest = all(0);
-    for (int64_t i = 0; i < n; ++i) {
-      const auto part = (__m512bh)steps_at<Bf16>(rows + i * stride, k, d);
-      largest = max(largest, (Float)_mm512_dpbf16_ps(all(0), part, part));
-    }
+    for (int64_t i = 0; i < n; ++i)
+      largest = max(largest, add_squares(kOf, steps_at<Operand>(rows + i * stride, k, d), all(0)));
     bound += sum(largest);
   }
   return bound;
 }
 
 // The largest squared length of a column.
-inline float longest_column(const Panels<Bf16>& b) {
+template <class Operand>
+float longest_column(const Panels<Operand>& b) {
+  constexpr const Operand* kOf = nullptr;
   Float longest = all(0);
   for (int64_t column = 0; column < b.columns; column += kPanel) {
     for (int64_t j = 0; j < b.vecs(column) * kWidth; j += kWidth) {
       const float* from = b.panel(column) + j;
       Float length = all(0);
-      for (int64_t s = 0; s < b.steps; ++s) {
-        const auto part = (__m512bh)load(from + s * b.width());
-        length = _mm512_dpbf16_ps(length, part, part);
-      }
+      for (int64_t s = 0; s < b.steps; ++s) length = add_squares(kOf, load(from + s * b.width()), length);
       longest = max(longest, length);
     }
   }
@@ -48,5 +54,3 @@ inline float longest_column(const Panels<Bf16>& b) {
 }  // namespace
 }  // namespace AEDMAE_ISA
 }  // namespace aedmae
-
-#endif

@@ -1,13 +1,14 @@
 // The weights of attention, of a few queries at a time: for its result and for its gradient.
 //
-// A block's scores for all keys are there at once, so that the softmax takes its maximum first and is never rescaled. In
-// bfloat16 most heads need no maximum: attention_bf16.h, where their scores never leave the registers, attention_amx.h.
+// A block's scores for all keys are there at once, so that the softmax takes its maximum first and is never rescaled. Most
+// heads need no maximum: attention_f32.h, attention_bf16.h, where their scores never leave the registers, attention_amx.h.
 #pragma once
 
 #include <cmath>
 
 #include "attention_amx.h"
 #include "attention_bf16.h"
+#include "attention_f32.h"
 #include "gemm.h"
 
 namespace aedmae {
@@ -58,6 +59,15 @@ float softmax_weights(const float* scores, int64_t n, float most, float factor, 
   return sum(total);
 }
 
+// Whether there are weights without a maximum for an operand.
+#if defined(__AVX512F__)
+template <class Operand>
+constexpr bool kMayBeBounded = std::is_same_v<Operand, Bf16>;
+#else
+template <class Operand>
+constexpr bool kMayBeBounded = true;
+#endif
+
 // The queries of one head after the other, kRows at a time: their weights for all keys as operands.
 template <class T, class Operand>
 class Queries {
@@ -80,26 +90,22 @@ class Queries {
     q_ = q, q_stride_ = q_stride;
     pack_transposed(keys_, k, k_stride, d_);
     if (scale_ < 0) negate(keys_);
-#if defined(__AVX512BF16__)
-    if constexpr (std::is_same_v<Operand, Bf16>) {
-      const float largest = std::sqrt(longest_row(q, q_stride, n_, d_) * longest_column(keys_));
+    if constexpr (kMayBeBounded<Operand>) {
+      const float largest = std::sqrt(longest_row<Operand>(q, q_stride, n_, d_) * longest_column(keys_));
       bounded_ = n_ >= kRows && largest * factor() <= kLargestExponent;
     }
-#endif
   }
 
   // Makes the weights of kRows queries or, of the last, as many as there are. Returns the first of them: `row`, or, where
   // a block must be whole, an earlier one for the last: some rows come out once more, as they were.
   int64_t weigh(int64_t row) {
-#if defined(__AVX512BF16__)
-    if constexpr (std::is_same_v<Operand, Bf16>) {
+    if constexpr (kMayBeBounded<Operand>) {
       if (bounded_) {
         row = least(row, n_ - kRows);
         weigh_rows(operands(q_ + row * q_stride_, q_stride_, kRows, d_, room_), keys_, factor(), weights, stride, scaled);
         return row;
       }
     }
-#endif
     auto* scores = reinterpret_cast<float*>(weights);  // no shorter than they: all stays in the first-level cache
     const int64_t rows = least(n_ - row, kRows), padded = padded_row<Operand>(n_);
     const auto queries = operands(q_ + row * q_stride_, q_stride_, rows, d_, room_);

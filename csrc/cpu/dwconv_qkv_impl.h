@@ -48,7 +48,6 @@ void convolve(const Image& image, const float* kernels, const float* biases, int
 
 template <class T, class Operand>
 void dwconv_qkv(const DwconvQkv& a, Scratch& scratch) {
-  constexpr int64_t kBlock = 8 * kRows;
   const int64_t n = 1 + a.height * a.width, c_padded = round_up(a.c, kWidth);
   const Norm norm = take_norm<T>(scratch, a.norm_weight, a.norm_bias, a.c);
   const float* kernels = widened<T>(scratch, a.conv_weight, a.c, 27);

@@ -9,7 +9,6 @@ namespace {
 
 template <class T, class Operand>
 void linear(const Linear& a, Scratch& scratch) {
-  constexpr int64_t kBlock = 8 * kRows;
   const auto layer = take_layer<Operand, T>(scratch, a.weight, a.packed, a.bias, a.scale, a.k, a.n);
   const auto room = take_room<Operand, T>(scratch, kBlock, a.k);
 

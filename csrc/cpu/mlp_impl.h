@@ -9,7 +9,6 @@ namespace {
 
 template <class T, class Operand>
 void mlp(const Mlp& a, Scratch& scratch) {
-  constexpr int64_t kBlock = 8 * kRows;
   const int64_t c_padded = round_up(a.c, kWidth), r_padded = round_up(a.r, kWidth);
   const Norm norm = take_norm<T>(scratch, a.norm_weight, a.norm_bias, a.c);
   const auto up = take_layer<Operand, T>(scratch, a.up_weight, a.packed, a.up_bias, a.up_scale, a.c, a.r);

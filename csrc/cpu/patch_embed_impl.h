@@ -29,7 +29,6 @@ void gather(const PatchEmbed& a, const int64_t* window, int64_t token, Operand* 
 
 template <class T, class Operand>
 void patch_embed(const PatchEmbed& a, Scratch& scratch) {
-  constexpr int64_t kBlock = 8 * kRows;
   const int64_t k = 9 * a.patch * a.patch, stride = padded_row<Operand>(k), c_padded = round_up(a.c, kWidth);
   const Norm norm = take_norm<T>(scratch, a.norm_weight, a.norm_bias, a.c);
   const auto layer = take_layer<Operand, T>(scratch, a.weight, a.packed, a.bias, a.scale, k, a.c, false);

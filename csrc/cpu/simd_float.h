@@ -190,6 +190,10 @@ inline void polynomial(const float (&c)[terms], const Float (&x)[n], Float (&p)[
     for (int i = 0; i < n; ++i) p[i] = fma(p[i], x[i], all(c[term]));
 }
 
+// 2^x on [-0.5, 0.5]: a minimax polynomial of relative error 7e-8.
+constexpr float kExp2[] = {1.0000000716546726f,    0.6931469670644556f,   0.24022119723872543f,
+                           5.5507132739982860e-2f, 9.675541333142532e-3f, 1.3276471830623996e-3f};
+
 // x becomes 2^x for x <= 0; below -126 something from 0 to 2^-126, of -inf too; NaN stays NaN; above 0 something, for
 // lanes that nobody looks at. By minimax polynomials on [-0.5, 0.5] of relative error 7e-8, or, where the result will
 // be rounded to bfloat16 anyway, 7e-5.
@@ -207,11 +211,9 @@ inline void exp2(Float (&x)[n]) {
     f[i] = x[i] - (shifted[i] - 12582912.0f);
   }
 #endif
-  constexpr float fine[] = {1.0000000716546726f,    0.6931469670644556f,   0.24022119723872543f,
-                            5.5507132739982860e-2f, 9.675541333142532e-3f, 1.3276471830623996e-3f};
   constexpr float coarse[] = {0.9999280735491458f, 0.6932609856515787f, 0.24261112211402605f, 5.5171668023530795e-2f};
   if constexpr (sizeof(Rounded) == sizeof(float)) {
-    polynomial(fine, f, p);
+    polynomial(kExp2, f, p);
   } else {
     polynomial(coarse, f, p);
   }
