@@ -88,6 +88,9 @@ def _evaluate(options: argparse.Namespace, console: Console) -> int:
     anomalous = sum(int(clip.labels.sum()) for clip in clips)
     console.say(f"aedmae_fast {__version__}: {len(clips)} test clips of {printable(str(options.data))}")
     console.say(f"  {anomalous} of {frames} frames are anomalous")
+    if anomalous in (0, frames):
+        raise ValueError(f"{options.data}: all {frames} frames have label {int(anomalous > 0)}: there is no ROC")
+    report_paths = _report_paths(options)  # where nothing can be written is known before hours of scoring
     with MapStore() as maps, MapStore() as baseline_maps:
         scored, settings = (_score if options.checkpoint else _read)(options, console, clips, maps)
         console.say(f"scoring the clips by {BASELINE}, for comparison")
@@ -120,7 +123,7 @@ def _evaluate(options: argparse.Namespace, console: Console) -> int:
     }
     if options.plot:
         _plot(options.out, {MODEL: scored, BASELINE: baseline}, measured, str(settings["preset"]))
-    for path in _report_paths(options):
+    for path in report_paths:
         with atomic(path) as file:
             json.dump(report, file, indent=1)
     print(json.dumps(report) if options.json == "-" else _tables(report, measured))
@@ -128,10 +131,12 @@ def _evaluate(options: argparse.Namespace, console: Console) -> int:
 
 
 def _report_paths(options: argparse.Namespace) -> list[Path]:
+    """Where the figures go; the folders are made."""
     paths = [Path(options.json)] if options.json and options.json != "-" else []
     if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
         paths.append(options.out / score_files.REPORT)
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
     return paths
 
 
@@ -147,8 +152,6 @@ def _score(
         batch_size=options.batch_size,
     )
     console.choices(scorer.choices)
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
     scored: dict[int, ScoredClip] = {}
     console.start(len(clips))
     for index, scores in scorer.score_unordered(
@@ -214,17 +217,18 @@ def _tables(report: dict[str, Any], measured: dict[str, Figures]) -> str:
     lines.append(f"preset {report['preset']}, precision {report['precision']}, device {report['device']}")
     if names := report["one_class_clips"]:
         lines.append(
-            f"{len(names)} of {len(report['clips'])} clips have one label only ({', '.join(names)}): the release's end"
-            " points give them an area of 1 or little less; the two-class means leave them out"
+            f"{len(names)} of {len(report['clips'])} clips have one label only ({printable(', '.join(names))}): the"
+            " release's end points give them an area of 1 or little less; the two-class means leave them out"
         )
     if measured[MODEL].where is None:
-        why = report["maps"] if report["clips_with_masks"] else "no clip has pixel masks"
+        why = "no clip has pixel masks"
+        if report["clips_with_masks"]:
+            why = report["maps"] if measured[BASELINE].where else "the masks show nothing, or nothing else"
         lines.append(f"no pixel-level figures of the model: {why}")
     return "\n".join(lines)
 
 
 def _plot(out: Path, scored: dict[str, list[ScoredClip]], measured: dict[str, Figures], preset: str) -> None:
-    out.mkdir(parents=True, exist_ok=True)
     roc.plot_roc(scored, out / "roc.png", f"frames of {len(scored[MODEL])} clips, preset {preset}")
     curves = {method: figures.where.curves for method, figures in measured.items() if figures.where}
     if curves:

@@ -1,11 +1,15 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, how many may be open, and which folders hold pictures of ours."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
+
+PICTURES_MARK = ".aedmae_fast"  # in folders of pictures that were drawn, which are no frames of a video
+MOST_OPEN_FILES = 65_536  # about as many as the kernel maps into one process
 
 
 @contextlib.contextmanager
@@ -20,3 +24,19 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_picture(path: Path) -> Iterator[Path]:
+    """:func:`replacing`, for a picture that is drawn: its folder is marked as none of frames."""
+    with replacing(path) as part:
+        (path.parent / PICTURES_MARK).touch()
+        yield part
+
+
+def allow_open_files() -> None:
+    """Raise this process's limit of open files as far as it may: by default it is often 1024, and clips are more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

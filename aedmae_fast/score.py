@@ -230,12 +230,11 @@ def _items(options: argparse.Namespace, console: Console) -> tuple[list[Item], d
             raise ValueError("--include and --exclude choose among the videos of --dir; files are taken as given")
         return name_items(options.files, None), {}
     found = find_videos(options.dir, options.include, options.exclude)
-    videos = [path for path in found.videos if not (path.is_dir() and plot.holds_plots(path))]
     for path, reason in found.problems:
         console.error(f"{printable(str(path))}: left out: {reason}")
-    if not videos:
+    if not found.videos:
         raise ValueError(f"no videos in {printable(str(options.dir))}; looked for video files and folders of frames")
-    return name_items(videos, options.dir), {str(path): reason for path, reason in found.problems}
+    return name_items(found.videos, options.dir), {str(path): reason for path, reason in found.problems}
 
 
 def _settings(

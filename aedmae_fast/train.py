@@ -106,7 +106,7 @@ def _train(options: argparse.Namespace, console: Console, place: Place) -> None:
         identity = {
             "version": __version__,
             "data": clips.fingerprint,
-            "anomalies": "procedural" if options.anomalies is None else "ubnormal",
+            "anomalies": frames.source.name,
             "precision": precision.value,
             **config.to_dict(),
             **settings.to_dict(),

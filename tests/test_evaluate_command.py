@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 from aedmae_fast import score
 from aedmae_fast.evaluate import OK, TROUBLE, main
 from aedmae_fast.evaluation.baseline import frame_difference
+from aedmae_fast.files import PICTURES_MARK
 from aedmae_fast.model.checkpoint import save_model
 from aedmae_fast.model.network import AedMae
 from tests.conftest import TINY
@@ -124,6 +126,7 @@ def test_plots_and_json(evaluate: Run, scores: Path, tmp_path: Path) -> None:
     code, _, _ = evaluate("--scores", scores, "--out", out, "--plot", "--json", tmp_path / "figures.json", "--quiet")
     assert code == OK
     assert sorted(p.name for p in out.iterdir()) == [
+        PICTURES_MARK,
         *(f"{n}.png" for n in CLIPS),
         "detection.png",
         "evaluation.json",
@@ -236,3 +239,38 @@ def test_a_wrong_layout(evaluate: Run, scores: Path, data: Path) -> None:
 def test_it_needs_scores_or_a_model(evaluate: Run) -> None:
     with pytest.raises(SystemExit, match="2"):
         evaluate()
+
+
+def test_masks_that_show_nothing_leave_the_figures_of_frames(evaluate: Run, scores: Path, data: Path) -> None:
+    for name in ("01", "02"):
+        (data / "test" / "masks" / f"{name}.npz").unlink()
+    code, out, _ = evaluate("--scores", scores)
+    assert code == OK
+    assert "no pixel-level figures of the model" in out
+    assert "micro AUC" in out
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_labels_without_a_roc_are_told_before_anything_is_scored(
+    evaluate: Run, scores: Path, data: Path, label: int
+) -> None:
+    for name in CLIPS:
+        (data / "test" / "labels" / f"{name}.txt").write_text(f"{label}\n" * FRAMES)
+    code, _, err = evaluate("--scores", scores)
+    assert (code, f"all {3 * FRAMES} frames have label {label}: there is no ROC" in err) == (TROUBLE, True)
+    assert "scoring" not in err
+
+
+def test_the_folder_of_the_figures_is_made(evaluate: Run, scores: Path, tmp_path: Path) -> None:
+    assert evaluate("--scores", scores, "--json", tmp_path / "new" / "figures.json")[0] == OK
+    assert (tmp_path / "new" / "figures.json").is_file()
+
+
+def test_names_of_any_kind_in_the_tables(evaluate: Run, scores: Path, data: Path) -> None:
+    name = os.fsdecode(b"0\n3\xff")
+    for old in (data / "test" / "03", data / "test" / "labels" / "03.txt", data / "test" / "masks" / "03.npz"):
+        old.rename(old.with_name(name + old.suffix))
+    (scores / "03.csv").rename(scores / f"{name}.csv")
+    code, out, _ = evaluate("--scores", scores)
+    assert code == OK
+    assert r"0\n3\xff" in out

@@ -163,17 +163,18 @@ def test_include_and_exclude(score: Run, videos: Path, tmp_path: Path) -> None:
     assert list(manifest(tmp_path)["files"]) == ["one.mp4", "sub/two.mkv"]
 
 
-@pytest.mark.parametrize("out", [".", "sub", "scores"])
-def test_scores_may_lie_among_the_videos(score: Run, videos: Path, out: str) -> None:
+@pytest.mark.parametrize(("out", "stride"), [(".", 1), ("sub", 1), ("scores", 2)])
+def test_scores_may_lie_among_the_videos(score: Run, videos: Path, out: str, stride: int) -> None:
     """What is in the output folder is scored, too, but for plots of ours, wherever they lie."""
     (videos / "frames").mkdir()
     Image.new("RGB", (32, 32)).save(videos / "frames" / "1.png")
     (videos / "frames" / "1.csv").write_text("x,y\n")  # not of ours
     names = ["frames", "one.mp4", "sub/two.mkv"]
-    assert score("--dir", videos, "--out", videos / out, "--plot")[0] == OK
+    options = "--dir", videos, "--stride", stride, "--out"
+    assert score(*options, videos / out, "--plot")[0] == OK
     assert sorted(json.loads((videos / out / "manifest.json").read_text())["files"]) == names
-    assert "3 of 3 are finished" in score("--dir", videos, "--out", videos / out)[2]
-    assert score("--dir", videos, "--out", videos / "others", "--json")[0] == OK
+    assert "3 of 3 are finished" in score(*options, videos / out)[2]
+    assert score(*options, videos / "others", "--json")[0] == OK
     assert sorted(json.loads((videos / "others" / "manifest.json").read_text())["files"]) == names
 
 

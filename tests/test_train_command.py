@@ -64,7 +64,7 @@ def test_from_videos_to_scores(videos: Path, tmp_path: Path, capfd: pytest.Captu
     assert "torch" in header["versions"]
     with (out / "log.csv").open() as file:
         assert [row["phase"] for row in csv.DictReader(file)] == ["teacher", "teacher", "student"]
-    assert sorted(p.name for p in (out / "samples").iterdir()) == ["0002-teacher-0002.png", "0003-student-0001.png"]
+    assert sorted(p.name for p in (out / "samples").glob("[!.]*")) == ["0002-teacher-0002.png", "0003-student-0001.png"]
     assert not list(out.rglob(".part-*"))
     scores = Scorer.from_pretrained(out / "model.safetensors", device="cpu", precision="fp32").score(videos / "0")
     assert scores.status == "ok"
@@ -100,6 +100,13 @@ def test_a_run_is_neither_overwritten_nor_resumed_by_accident(
     assert "lr: was 0.0001, now 0.5" in capsys.readouterr().err
     assert train.main(command(videos, out, "--resume")) == 0
     assert "going on after 3 of 3 epochs" in capsys.readouterr().err
+
+
+def test_a_run_among_its_videos_is_gone_on_with(videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its curves and pictures are no frames of a video."""
+    assert train.main(command(videos, videos / "run", "--quiet", "--pictures", "1")) == 0
+    assert train.main(command(videos, videos / "run", "--resume")) == 0
+    assert "2 training clips" in capsys.readouterr().err
 
 
 def test_a_sample_of_long_videos(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -109,14 +109,16 @@ def _key(config: ModelConfig, precision: str, ways: Sequence[Way]) -> str:
 
 
 def _path() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "aedmae_fast" / "calibration.json"
+    """Relative where this user has no home: then there is none."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(cache) / "aedmae_fast" / "calibration.json"
 
 
 def _read() -> dict[str, list[int]]:
     """Empty where there is none, or something else."""
+    path = _path()
     try:
-        content = json.loads(_path().read_text())
+        content = json.loads(path.read_text()) if path.is_absolute() else {}
         return {str(key): [int(threads), int(frames)] for key, (threads, frames) in content.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
@@ -124,6 +126,8 @@ def _read() -> dict[str, list[int]]:
 
 def _keep(key: str, way: Way) -> bool:
     path = _path()
+    if not path.is_absolute():
+        return False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ class FramesInMemory:
     """A clip given as one array. Implements :class:`aedmae_fast.video.Video`."""
 
     def __init__(self, frames: NDArray[np.uint8] | Tensor, fps: float, order: str) -> None:
+        check_fps(fps)
         self._frames = to_bgr(frames, order, "[T, H, W, 3]")
         count, height, width, _ = self._frames.shape
         self._fps = fps
@@ -36,8 +38,16 @@ class FramesInMemory:
         pass
 
 
+def check_fps(fps: float) -> None:
+    """Raises ValueError where ``fps`` is no rate: cameras say 0 that do not know theirs."""
+    if not 0 < fps < math.inf:
+        raise ValueError(f"fps: expected frames per second, more than 0, found {fps}; 25 if it is not known")
+
+
 def to_bgr(frames: NDArray[np.uint8] | Tensor, order: str, shape: str) -> Tensor:
     """Check uint8 frames of the given shape, such as ``[T, H, W, 3]``, and put their channels in BGR order."""
+    if isinstance(frames, np.ndarray) and any(stride < 0 for stride in frames.strides):
+        frames = np.ascontiguousarray(frames)  # a view such as frame[..., ::-1], which PyTorch cannot take
     tensor = torch.as_tensor(frames)
     if tensor.dtype != torch.uint8:
         raise TypeError(f"frames: expected uint8, found {tensor.dtype}")

@@ -15,7 +15,9 @@ back of a batch is a few numbers a frame, in one copy that nobody waits for but 
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -116,14 +118,20 @@ class Runner:
             self._frames = Resident((c.height, c.width, CHANNELS), torch.uint8, self.device, self.stream)
             self._maps = Resident((c.height, c.width), torch.float32, self.device, self.stream)
         self._size, self._threads = MICRO_BATCH[self.device.type], threads
-        self._lock = threading.Lock()  # nothing is submitted while rows move
-        self._running: list[Future[Tensor]] = []
+        self._start_threads()
+        started = weakref.WeakMethod(self._start_threads)
+        os.register_at_fork(after_in_child=lambda: (start := started()) and start())
         self._abandoned: deque[tuple[Rows, Rows]] = deque()
         self._graphs: dict[bool, GraphRunner] = {}  # by whether they write maps
         self._capture = capture or (None if self.device.type == "cpu" else CudaCapture)
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # of this thread; the pool's threads set theirs
-            self._pool = ThreadPoolExecutor(threads, "compute", lambda: torch.set_num_threads(1))
+
+    def _start_threads(self) -> None:
+        """Of a CPU, to compute. A forked process has none of its parent's, and its lock may be held for ever."""
+        self._lock = threading.Lock()  # nothing is submitted while rows move
+        self._running: list[Future[Tensor]] = []
+        self._pool = ThreadPoolExecutor(self._threads, "compute", lambda: torch.set_num_threads(1))
 
     def session(self, frames: int, maps: int) -> Session:
         """Room for so many frames and maps at a time; close it to give it back.

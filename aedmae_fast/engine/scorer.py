@@ -173,12 +173,12 @@ class Scorer:
 
         Args:
             frames: uint8 [T, H, W, 3], T >= 0, any size; resized to the model's.
-            fps: frames per second, for ``time_s`` only.
+            fps: frames per second, more than 0; for ``time_s`` only.
             order: ``bgr`` (OpenCV) or ``rgb`` (torchvision, decord, Pillow).
 
         Raises:
             TypeError: ``frames`` is not uint8.
-            ValueError: a shape other than [T, H, W, 3], or an unknown ``order``.
+            ValueError: a shape other than [T, H, W, 3], an ``fps`` that is no rate, or an unknown ``order``.
         """
         video = FramesInMemory(frames, fps, order)
         ((_, clip),) = self._run([lambda: video])
@@ -199,6 +199,7 @@ class Scorer:
 
         Raises:
             ChoiceError: the preset stretches whole clips to [0, 1], which a stream cannot, or a stride is set.
+            ValueError: ``fps`` is no rate.
         """
         if self.stride != 1:
             raise choose.ChoiceError(f"stride: a stream scores every frame, found stride={self.stride}")

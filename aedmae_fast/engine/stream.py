@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aedmae_fast.config import ModelConfig, ScoringPreset
-from aedmae_fast.engine.memory import to_bgr
+from aedmae_fast.engine.memory import check_fps, to_bgr
 from aedmae_fast.engine.postprocess import RawScore, smooth
 from aedmae_fast.engine.ring import REACH, FrameRing, Window
 from aedmae_fast.engine.runner import Batch, FrameTerms, Maximum, Runner
@@ -52,6 +52,7 @@ class FrameStream:
         order: str,
         region: Region | None = None,
     ) -> None:
+        check_fps(fps)
         self._preset, self._fps, self._order = preset, fps, order
         self._size, self._region = (config.height, config.width), region
         maps = preset.map_filter[0] - 1 + REACH if preset.pool == "max" else 0

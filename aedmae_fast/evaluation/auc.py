@@ -154,13 +154,18 @@ class PixelAuc:
         self._anomalous += anomalous
         self._normal += np.bincount(at_mask.ravel(), minlength=self.BINS) - anomalous
 
+    @property
+    def both_labels(self) -> bool:
+        """Whether there are normal and anomalous pixels: else there is no area."""
+        return bool(self._normal.any() and self._anomalous.any())
+
     def area(self) -> float:
         """The area so far.
 
         Raises:
             ValueError: all pixels have the same label.
         """
-        if not self._normal.any() or not self._anomalous.any():
+        if not self.both_labels:
             raise ValueError("all pixels have the same label: there is no ROC")
         counts = np.concatenate([self._normal, self._anomalous])
         labels = np.repeat([0, 1], self.BINS)

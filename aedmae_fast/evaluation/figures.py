@@ -11,6 +11,7 @@ from aedmae_fast.evaluation.ground_truth import Mask
 from aedmae_fast.evaluation.layouts import LabelledClip
 from aedmae_fast.evaluation.map_store import MapStore
 from aedmae_fast.evaluation.rbdc_tbdc import Curves, Truth, sweep, truth_of
+from aedmae_fast.report.console import printable
 
 __all__ = ["Figures", "Localisation", "clip_rows", "clip_table", "figure_table", "localise"]
 
@@ -55,14 +56,14 @@ WORDS = {
 
 
 def localise(clips: Sequence[LabelledClip], stores: Mapping[str, MapStore]) -> dict[str, Localisation]:
-    """Pixel AUC, RBDC and TBDC of several methods' maps, reading each clip's masks once.
+    """Pixel AUC, RBDC and TBDC of several methods' maps, reading each clip's masks once. Empty if no mask shows any.
 
     Args:
         clips: those without masks do not enter.
         stores: by method; a store's clip i is ``clips[i]``.
 
     Raises:
-        ValueError: a clip has another number of masks than of maps, or there is nothing anomalous in any mask.
+        ValueError: a clip has another number of masks than of maps.
     """
     pixels = {method: PixelAuc() for method in stores}
     truths: dict[int, Truth] = {}
@@ -79,6 +80,8 @@ def localise(clips: Sequence[LabelledClip], stores: Mapping[str, MapStore]) -> d
     for index, clip in enumerate(clips):
         if clip.has_masks:
             truths[index] = truth_of(clip.name, counted(index, clip))
+    if not any(pixel.both_labels for pixel in pixels.values()):
+        return {}
     return {method: Localisation(pixels[method].area(), sweep(store, truths)) for method, store in stores.items()}
 
 
@@ -112,7 +115,7 @@ def figure_table(model: Figures, baseline: Figures) -> str:
 
 
 def _cell(value: Any) -> str:
-    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else printable(str(value))
 
 
 def _percent(value: float | None) -> str:

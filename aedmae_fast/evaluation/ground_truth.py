@@ -22,6 +22,7 @@ from scipy.io.matlab import MatReadError
 
 from aedmae_fast.video import open_video
 from aedmae_fast.video.images import frame_paths
+from aedmae_fast.video.pyav import survey
 
 __all__ = [
     "Labels",
@@ -168,16 +169,9 @@ def track_masks(folder: Path, name: str, tracks: Iterable[tuple[int, int, int]],
 
 
 def count_frames(path: Path) -> int:
-    """Frames of a video file or folder of frames: what the container states, else by decoding.
+    """Frames of a video file or folder of frames, by a file's packets: what a container states may be an estimate.
 
     Raises:
         VideoError: the video cannot be opened.
     """
-    if path.is_dir():
-        return len(frame_paths(path))
-    video = open_video(path)
-    try:
-        stated = video.info.expected_frames
-        return stated if stated is not None else sum(len(chunk.times) for chunk in video)
-    finally:
-        video.close()
+    return len(frame_paths(path)) if path.is_dir() else survey(path).met.frames

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aedmae_fast.engine.map_file import HALF_MAX, MapFile, Maps
+from aedmae_fast.files import allow_open_files
 
 __all__ = ["MapStore"]
 
@@ -23,6 +24,7 @@ class MapStore:
     """Maps by clip, added frame by frame; clips may take turns. Use as a context manager: its end deletes the files."""
 
     def __init__(self) -> None:
+        allow_open_files()  # a clip's file stays open
         self._folder = tempfile.TemporaryDirectory(prefix="aedmae-maps-")
         self._files: dict[int, MapFile] = {}
         self._finished: dict[int, Maps] = {}

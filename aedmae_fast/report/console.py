@@ -67,7 +67,7 @@ class Console:
         if self._bar is not None:
             self._bar.set_postfix(files=f"{self._finished}/{self._files}")
         if entry["status"] != "ok":
-            self.error(f"{printable(name)}: {entry['status']}: {entry['reason']}")
+            self.error(f"{printable(name)}: {entry['status']}: {printable(entry['reason'])}")
         elif self._bar is None:
             self.say(f"{printable(name)}: {entry['frames']} frames in {entry['seconds']:.1f} s")
 
@@ -99,7 +99,7 @@ def closing_table(entries: Mapping[str, Mapping[str, Any]]) -> str:
 def _cells(entry: Mapping[str, Any]) -> tuple[str, ...]:
     rate = entry["frames"] / entry["seconds"] if entry["seconds"] else 0.0
     peak = ("", "") if entry["peak_score"] is None else (f"{entry['peak_score']:.4g}", str(entry["peak_frame"]))
-    status = entry["status"] + (f" ({entry['reason']})" if entry["reason"] else "")
+    status = entry["status"] + (f" ({printable(entry['reason'])})" if entry["reason"] else "")
     return str(entry["frames"]), f"{entry['seconds']:.1f}", f"{rate:.1f}", *peak, status
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
-from aedmae_fast.engine.table import COLUMNS
 from aedmae_fast.evaluation.score_files import read_columns
-from aedmae_fast.files import replacing
+from aedmae_fast.files import replacing_picture
 from aedmae_fast.report.console import printable
 
 
@@ -21,16 +19,6 @@ def require_matplotlib() -> None:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise ImportError("plots need matplotlib: pip install 'aedmae-fast[report]'") from error
-
-
-def holds_plots(folder: Path) -> bool:
-    """Whether the images of a folder are plots of ours, beside the scores that they show, and no clip."""
-    names = set(os.listdir(folder))
-    tables = [f"{name[:-4]}.csv" for name in names if name.endswith(".png") and f"{name[:-4]}.csv" in names]
-    if not tables:
-        return False
-    with open(folder / tables[0], encoding="utf-8", errors="replace") as file:
-        return file.readline().strip() == ",".join(COLUMNS)
 
 
 def plot_scores(csv: Path, path: Path, title: str, preset: str) -> None:
@@ -60,5 +48,5 @@ def plot_scores(csv: Path, path: Path, title: str, preset: str) -> None:
     axes.set_title(printable(title).replace("$", r"\$"), fontsize=10)
     if len(np.unique(time_s)) > 1:
         axes.set_xlim(time_s[0], time_s[-1])
-    with replacing(path) as part:
+    with replacing_picture(path) as part:
         figure.savefig(part, dpi=100)

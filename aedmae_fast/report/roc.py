@@ -11,7 +11,7 @@ from sklearn.metrics import roc_curve
 
 from aedmae_fast.evaluation.auc import ScoredClip, micro_auc
 from aedmae_fast.evaluation.rbdc_tbdc import Curves
-from aedmae_fast.files import replacing
+from aedmae_fast.files import replacing_picture
 from aedmae_fast.report.console import printable
 
 __all__ = ["plot_clip", "plot_detection", "plot_roc"]
@@ -80,5 +80,5 @@ def _plain(text: str) -> str:
 def _save(figure: Any, axes: Any, path: Path, title: str) -> None:
     axes.set_title(_plain(title), fontsize=10)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part:
+    with replacing_picture(path) as part:
         figure.savefig(part, dpi=100)

@@ -18,12 +18,14 @@ import numpy as np
 
 from aedmae_fast.config import CHANNELS
 from aedmae_fast.engine.feed import Block, Ended, Feed
+from aedmae_fast.files import allow_open_files
 from aedmae_fast.model.region import Region
 from aedmae_fast.training.sample import Piece
 from aedmae_fast.training.things import Bytes
 from aedmae_fast.version import __version__
 from aedmae_fast.video import Outcome, Status
 
+PART = ".part-"  # a clip that is being decoded; then the process and the clip's name
 SAMPLED = 64  # one frame in so many enters a clip's fingerprint
 USABLE = (Status.OK, Status.TRUNCATED, Status.CORRUPT)  # the last two: as far as they were decoded
 
@@ -55,6 +57,9 @@ def load_clips(
         on_frames: called with the number of frames of each block that is decoded.
         region: outside of it frames are black.
 
+    A clip that a disk or a network cut short is left out; a later run takes it whole. On disk copies of a clip, of the
+    same name, size and time, are decoded once.
+
     Raises:
         ValueError: No clip at all could be decoded.
         OSError: ``folder`` cannot be written.
@@ -64,8 +69,9 @@ def load_clips(
     problems: list[tuple[Path, str]] = []
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
+        allow_open_files()  # each mapped file is one
         frames = {i: _mapped(folder / key, size) for i, key in enumerate(keys) if (folder / key).is_file()}
-    missing = [i for i in range(len(pieces)) if i not in frames]
+    missing = [i for i in range(len(pieces)) if i not in frames and (folder is None or keys.index(keys[i]) == i)]
     sinks: dict[int, _Sink] = {}
     with ExitStack() as open_sinks:
         for event in Feed([pieces[i].open for i in missing], size, workers, region=region):
@@ -78,8 +84,9 @@ def load_clips(
             elif isinstance(event, Ended):
                 if event.outcome.status is not Status.OK:
                     problems.append((pieces[i].path, _trouble(pieces[i], event.outcome)))
-                if event.outcome.status in USABLE and i in sinks:
+                if event.outcome.status in USABLE and not event.outcome.passing and i in sinks:
                     frames[i] = sinks[i].finish()
+    frames |= {i: frames[first] for i, key in enumerate(keys) if folder and (first := keys.index(key)) in frames}
     if not frames:
         path, reason = problems[0]
         raise ValueError(f"none of {len(pieces)} training clips can be decoded; the first, {path}: {reason}")
@@ -94,6 +101,7 @@ def require_room(folder: Path, frames: int, size: tuple[int, int]) -> None:
     Raises:
         ValueError: They do not.
     """
+    _remove_leftovers(folder)
     there = sum(file.stat().st_size for file in folder.glob("*.u8"))
     needed, free = frames * size[0] * size[1] * CHANNELS - there, shutil.disk_usage(folder.parent).free
     if needed > free:
@@ -101,6 +109,14 @@ def require_room(folder: Path, frames: int, size: tuple[int, int]) -> None:
             f"{folder}: expected room for {frames} decoded frames, {needed / 1e9:.1f} GB, found {free / 1e9:.1f} GB;"
             " --frames N trains on a sample, and --out names another disk"
         )
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Delete what runs that were killed while they decoded have left: those of processes that are no more."""
+    for part in folder.glob(f"{PART}*.u8"):
+        process = part.name.removeprefix(PART).partition("-")[0]
+        if process.isdecimal() and not Path(f"/proc/{process}").exists():
+            part.unlink(missing_ok=True)
 
 
 def _trouble(piece: Piece, outcome: Outcome) -> str:
@@ -141,7 +157,7 @@ class _Sink:
         self._blocks: list[Bytes] = []
         self._file: BinaryIO | None = None
         if path is not None:
-            self._part = path.with_name(f".part-{os.getpid()}-{path.name}")
+            self._part = path.with_name(f"{PART}{os.getpid()}-{path.name}")
             self._file = self._part.open("wb")
 
     def __enter__(self) -> _Sink:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from aedmae_fast.files import replacing
+from aedmae_fast.files import replacing, replacing_picture
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.ops.discrepancy_map import unpatchify
 from aedmae_fast.training.data import Batch
@@ -61,7 +61,7 @@ class Journal:
         folder.mkdir(exist_ok=True)
         path = folder / f"{len(history):04}-{history[-1]['phase']}-{history[-1]['epoch']:04}.png"
         image = draw_samples(model, batch)
-        with replacing(path) as part:
+        with replacing_picture(path) as part:
             Image.fromarray(image[..., ::-1]).save(part)
         if self._board is not None:
             self._board.add_image("samples", image[..., ::-1].copy(), len(history), dataformats="HWC")
@@ -92,7 +92,7 @@ def plot_losses(history: History, path: Path) -> None:
                 axes.plot([row["epoch"] for row in rows], [row[name] for row in rows], label=name)
         axes.set(title=phase, xlabel="epoch", ylabel="loss", yscale="log")
         axes.legend()
-    with replacing(path) as part:
+    with replacing_picture(path) as part:
         figure.savefig(part, dpi=100)
 
 

@@ -38,6 +38,11 @@ class Placed(NamedTuple):
 class AnomalySource(Protocol):
     """Where abnormal things come from."""
 
+    @property
+    def name(self) -> str:
+        """Which they are: what a resumed run must find again, beside its data."""
+        ...
+
     def draw(self, scene: int, rng: Rng) -> Placed:
         """Something abnormal for a frame of this scene, placed in it."""
         ...
@@ -104,6 +109,7 @@ class ProceduralAnomalies:
 
     cutouts: Cutouts
     inside: NDArray[np.bool_] | None = None
+    name = "procedural"
 
     def draw(self, scene: int, rng: Rng) -> Placed:
         things = self.cutouts.things[scene]

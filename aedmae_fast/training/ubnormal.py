@@ -7,8 +7,10 @@ layout: ``Scene1/abnormal_scene_1_scenario_1.mp4`` and beside it ``abnormal_scen
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,13 @@ class UBnormalAnomalies:
 
     things: tuple[Thing, ...]
     size: tuple[int, int]  # height and width of the frames they are for
+
+    @cached_property
+    def name(self) -> str:
+        digest = hashlib.sha256()
+        for thing in self.things:
+            digest.update(repr(thing.crops.shape).encode() + thing.crops.tobytes() + thing.path.tobytes())
+        return f"UBnormal {digest.hexdigest()[:16]}"
 
     def draw(self, scene: int, rng: Rng) -> Placed:
         thing = self.things[rng.integers(len(self.things))]

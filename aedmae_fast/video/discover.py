@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from aedmae_fast.files import PICTURES_MARK
 from aedmae_fast.video.images import IMAGE_SUFFIXES, natural_key
 
 __all__ = ["VIDEO_SUFFIXES", "Discovery", "find_videos"]
@@ -34,8 +35,8 @@ def find_videos(root: Path, include: Sequence[str] = (), exclude: Sequence[str] 
     """Find every video under ``root``, at any depth.
 
     A video is a file with one of :data:`VIDEO_SUFFIXES`, or a folder that directly holds an image and no video: UCSD's
-    ``Test/Test001/*.tif``, ShanghaiTech's ``testing/frames/01_0014/*.jpg``. Hidden files and folders are skipped. Links
-    are followed, each folder is searched once.
+    ``Test/Test001/*.tif``, ShanghaiTech's ``testing/frames/01_0014/*.jpg``; but not one of pictures of ours, such as
+    plots. Hidden files and folders are skipped. Links are followed, each folder is searched once.
 
     Args:
         root: A folder to search, or one video file, which is taken whatever its name.
@@ -99,10 +100,12 @@ class _Search:
             return
         self._seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
-            visible = [entry for entry in entries if not entry.name.startswith(".")]
+            listed = list(entries)
+        visible = [entry for entry in listed if not entry.name.startswith(".")]
+        drawn = any(entry.name == PICTURES_MARK for entry in listed)
         visible.sort(key=lambda entry: entry.name)
         kinds = [self._kind(entry) for entry in visible]
-        if "image" in kinds and "video" not in kinds:
+        if "image" in kinds and "video" not in kinds and not drawn:
             self._keep(folder)
         for entry, kind in zip(visible, kinds, strict=True):
             path = folder / entry.name

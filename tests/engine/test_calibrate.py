@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -117,3 +118,11 @@ def test_a_scorer_asks_for_it_where_both_are_auto(tiny_model: AedMae, monkeypatc
     assert choices["threads"].why.endswith("; measured")
     for wish in ({"threads": 1}, {"batch_size": 5}):
         assert "measured" not in Scorer(tiny_model, device="cpu", **wish).choices["threads"].why
+
+
+def test_a_user_without_a_home_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as it is where nobody has one
+    for _ in range(2):
+        assert "not kept: ~/.cache/aedmae_fast/calibration.json cannot be written" in calibrated(TINY, "fp32")[1]
+    assert not Path("~").exists()

@@ -111,7 +111,7 @@ def test_batches_company_and_graphs_change_nothing(
     tiny_model: AedMae, clips: list[Path], preset: str, stride: int
 ) -> None:
     """All are kept to the end: what a graph, or the next batch, writes again would show."""
-    how: dict[str, Any] = {"preset": preset, "stride": stride, "precision": "fp32"}
+    how: dict[str, Any] = {"preset": preset, "stride": stride, "precision": "fp32", "device": "cpu"}
     alone = [list(Scorer(tiny_model, batch_size=1, workers=1, threads=1, **how).maps(clip)) for clip in clips]
     as_on_gpu = Scorer(tiny_model, batch_size=10, workers=3, **how)
     as_on_gpu.runner = Runner(tiny_model, PRESETS[preset], "cpu", "fp32", 1, capture=CaptureTwin)
@@ -127,7 +127,8 @@ def test_batches_company_and_graphs_change_nothing(
 
 def test_with_maps_and_without_at_the_same_time(tiny_model: AedMae, clips: list[Path]) -> None:
     """A preset that can do without has a graph of each kind; memory that grows makes both anew."""
-    scorer, plain = (Scorer(tiny_model, preset="release-avenue", precision="fp32", batch_size=4) for _ in range(2))
+    how: dict[str, Any] = {"preset": "release-avenue", "device": "cpu", "precision": "fp32", "batch_size": 4}
+    scorer, plain = (Scorer(tiny_model, **how) for _ in range(2))
     scorer.runner = Runner(tiny_model, scorer.preset, "cpu", "fp32", 1, capture=CaptureTwin)
     stream = scorer.stream()
     assert scorer.runner._graphs.keys() == {False}

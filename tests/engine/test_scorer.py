@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import multiprocessing
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -304,7 +306,7 @@ def test_frames_from_memory(tiny_model: AedMae) -> None:
     result = scorer.score_frames(frames, fps=10)
     np.testing.assert_allclose(result.time_s, np.arange(12) / 10)
     assert_same(scorer.score_frames(torch.from_numpy(frames), fps=10), result)
-    assert_same(scorer.score_frames(frames[..., ::-1].copy(), fps=10, order="rgb"), result)
+    assert_same(scorer.score_frames(frames[..., ::-1], fps=10, order="rgb"), result)
     assert scorer.score_frames(frames[:0]).status is Status.TOO_SHORT
 
 
@@ -322,6 +324,29 @@ def test_wrong_frames(tiny_model: AedMae, frames: np.ndarray, error: type[Except
         Scorer(tiny_model).score_frames(frames)
     with pytest.raises(ValueError, match="order"):
         Scorer(tiny_model).score_frames(pixels(1), order="gbr")
+
+
+@pytest.mark.parametrize("fps", [0.0, -25.0, math.nan, math.inf])
+def test_what_is_no_rate_is_refused_at_once(tiny_model: AedMae, fps: float) -> None:
+    scorer = Scorer(tiny_model)
+    for of_frames in (lambda: scorer.score_frames(pixels(1), fps=fps), lambda: scorer.stream(fps=fps)):
+        with pytest.raises(ValueError, match="fps: expected frames per second"):
+            of_frames()
+
+
+def test_a_scorer_goes_on_in_a_forked_process(tiny_model: AedMae) -> None:
+    scorer = Scorer(tiny_model, device="cpu")  # CUDA by itself refuses to be used after a fork
+    expected = scorer.score_frames(pixels(6)).score
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    child = context.Process(target=lambda: theirs.send(scorer.score_frames(pixels(6)).score))
+    child.start()
+    try:
+        assert ours.poll(60), "it waits for threads that are not there"
+        np.testing.assert_array_equal(ours.recv(), expected)
+    finally:
+        child.kill()
+        child.join()
 
 
 @pytest.mark.parametrize("preset", ["paper", "release-avenue"])

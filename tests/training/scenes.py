@@ -37,6 +37,8 @@ def make_clip(frames: int = 40, seed: int = 0, camera: int = 0) -> Bytes:
 class WhiteSquares:
     """The plainest anomalies: white, large, still. For seeing a tiny network learn."""
 
+    name = "white squares"
+
     def draw(self, scene: int, rng: Rng) -> Placed:
         crops = np.full((len(OFFSETS), 14, 14, 4), 255, np.uint8)
         centre = rng.uniform((7, 7), (HEIGHT - 7, WIDTH - 7)).astype(np.float32)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from aedmae_fast.model.region import Region
-from aedmae_fast.training.cache import load_clips
+from aedmae_fast.training.cache import load_clips, require_room
 from aedmae_fast.training.sample import Piece
+from aedmae_fast.video import images
 from tests.training.scenes import HEIGHT, WIDTH, make_clip, write_frames
 
 SIZE = (HEIGHT, WIDTH)
@@ -90,3 +96,58 @@ def test_damaged_clips_are_left_out_and_named(tmp_path: Path) -> None:
     assert clips.problems[0][0] == bad
     with pytest.raises(ValueError, match=r"none of 1 training clips can be decoded; the first, .*bad.mp4: unreadable"):
         load_clips([Piece(bad)], SIZE, None)
+
+
+def test_copies_of_a_clip_are_decoded_once(tmp_path: Path) -> None:
+    clip = make_clip(8)
+    one, two = write_frames(tmp_path / "a" / "x", clip), tmp_path / "b" / "x"
+    shutil.copytree(one, two)  # with its times
+    loaded = load_clips([Piece(one), Piece(two)], SIZE, tmp_path / "cache", workers=2)
+    assert [len(os.listdir(tmp_path / "cache")), len(loaded.frames)] == [1, 2]
+    for frames in loaded.frames:
+        np.testing.assert_array_equal(frames, clip)
+
+
+def test_what_a_disk_cut_short_is_taken_whole_by_a_later_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good, cut = (Piece(write_frames(tmp_path / name, make_clip(8, seed))) for seed, name in enumerate(("a", "b")))
+    path = cut.path / "005.png"
+    pictures, read = cut.path, images._read
+
+    def failing(image: Path) -> Any:
+        if image == path:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(image)
+
+    monkeypatch.setattr(images, "_read", failing)
+    first = load_clips([good, cut], SIZE, tmp_path / "cache")
+    assert first.pieces == (good,)
+    assert first.problems[0][0] == pictures
+    monkeypatch.setattr(images, "_read", read)
+    again = load_clips([good, cut], SIZE, tmp_path / "cache")
+    assert [len(frames) for frames in again.frames] == [8, 8]
+    assert again.problems == ()
+
+
+def test_many_clips_are_no_more_open_files_than_allowed(tmp_path: Path) -> None:
+    """In a process of its own, whose limit it is."""
+    for i in range(60):
+        write_frames(tmp_path / f"{i}", make_clip(1, seed=i))
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from aedmae_fast.training.cache import load_clips; from aedmae_fast.training.sample import Piece\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (40, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))\n"
+        "root = Path(sys.argv[1])\n"
+        f"print(len(load_clips([Piece(root / str(i)) for i in range(60)], {SIZE}, root / 'cache').frames))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout == "60\n"
+
+
+def test_what_killed_runs_have_left_takes_no_room(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left, in_hand = (tmp_path / f".part-{pid}-clip.u8" for pid in (ended.pid, os.getpid()))
+    for part in (left, in_hand):
+        part.write_bytes(bytes(100))
+    require_room(tmp_path, 1, SIZE)
+    assert [left.exists(), in_hand.exists()] == [False, True]

@@ -186,6 +186,23 @@ def test_another_run_cannot_be_resumed(tmp_path: Path) -> None:
         trainer(settings, tmp_path).train(resume=True)
 
 
+def test_a_state_that_does_not_fit_on_the_disk_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    """In a process whose files may not grow beyond 4 kB; the state before it stays."""
+    code = (
+        "import resource, signal, sys; from pathlib import Path; import torch\n"
+        "from aedmae_fast.training.state import State, save_state\n"
+        "path = Path(sys.argv[1])\n"
+        "save_state(State({}), path)\n"
+        "before = path.read_bytes()\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "try: save_state(State({}, weights={'w': torch.zeros(9999)}), path)\n"
+        "except OSError: print(path.read_bytes() == before, [p.name for p in path.parent.iterdir()])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "state.pt"], capture_output=True, text=True)
+    assert done.stdout == "True ['state.pt']\n", done.stderr
+
+
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
     model = AedMae(TINY)
     nn.init.constant_(model.decoder_pred.bias, math.inf)

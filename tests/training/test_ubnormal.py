@@ -53,6 +53,16 @@ def test_objects_are_cut_along_their_tracks(tmp_path: Path) -> None:
         assert 0 <= placed.thing.centre[1] < W / 2
 
 
+def test_it_is_known_by_what_was_cut(tmp_path: Path) -> None:
+    make_tree(tmp_path / "a")
+    make_tree(tmp_path / "b")
+    first, same = (read_ubnormal(tmp_path / folder, (H // 2, W // 2)).name for folder in "ab")
+    assert first == same
+    (tracks,) = (tmp_path / "b").rglob("*_tracks.txt")
+    tracks.write_text("2,5,19\n")
+    assert read_ubnormal(tmp_path / "b", (H // 2, W // 2)).name != first
+
+
 def test_another_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"not UBnormal: looked for scripts/abnormal_training"):
         read_ubnormal(tmp_path, (24, 40))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from aedmae_fast.files import replacing_picture
 from aedmae_fast.video.discover import Discovery, find_videos
 from tests.video.nobody import needs_root, run_as_nobody
 
@@ -56,6 +57,14 @@ def test_data_set_layouts(tmp_path: Path) -> None:
 def test_hidden_files_and_folders_are_skipped(tmp_path: Path) -> None:
     touch(tmp_path, ".a.mp4", ".cache/b.mp4", "c.mp4", "d/.e.png")
     assert found(tmp_path) == ["c.mp4"]
+
+
+def test_pictures_of_ours_are_no_frames(tmp_path: Path) -> None:
+    touch(tmp_path, "run/samples/1.png", "run/02.mp4", "frames/1.png")
+    for folder in ("run", "run/samples"):
+        with replacing_picture(tmp_path / folder / "plot.png") as part:
+            part.touch()
+    assert found(tmp_path) == ["frames", "run/02.mp4"]
 
 
 @pytest.mark.parametrize(
