@@ -21,6 +21,8 @@ import argparse
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -31,7 +33,7 @@ from child import run_child
 from clips import make_clip
 from fps_parts import configurations, end_to_end, formats, waterfall
 from fps_parts.contender import Inputs, Way
-from fps_parts.output import print_tables, waterfall_summary, write
+from fps_parts.output import print_tables, waterfall_summary, write, write_unfinished
 from fps_parts.profile import profile
 from fps_parts.scaling import scaling
 from fps_parts.sweep import latency, sweep
@@ -71,9 +73,10 @@ def main() -> None:
         make_clip(clips[0], options.frames, tuple(options.size), options.codec)
         for clip in clips[1:]:
             shutil.copyfile(clips[0], clip)
-        report = measure(model, scorer, clips, options)
+        path = options.json or result_path("fps", scorer.choices["device"].value)
+        report = measure(model, scorer, clips, options, partial(write_unfinished, path))
     print_tables(report)
-    write(report, options.json or result_path("fps", scorer.choices["device"].value))
+    write(report, path)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,47 +116,53 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def measure(model: AedMae, scorer: Scorer, clips: list[Path], options: argparse.Namespace) -> dict[str, Any]:
-    """The whole report; its summary comes last."""
+def measure(
+    model: AedMae,
+    scorer: Scorer,
+    clips: list[Path],
+    options: argparse.Namespace,
+    keep: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    """The whole report; its summary comes last. ``keep`` is given what there is of it after each part."""
     device, precision = scorer.runner.device, scorer.choices["precision"].value
     threads, rounds = int(scorer.choices["threads"].value), options.rounds or ROUNDS[device.type]
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    mark = stamp(str(device))
+    settings = {
+        **{name: choice.value for name, choice in scorer.choices.items()},
+        "checkpoint": options.checkpoint,
+        "model": scorer.config.to_dict(),
+        "gflop_per_frame": round(model.flops_per_frame() / 1e9, 3),
+        "clips": f"{options.clips} x {options.frames} frames, {options.size[0]}x{options.size[1]} {options.codec}",
+        "rounds": rounds,
+    }
+    report: dict[str, Any] = {**mark, "settings": settings}
+
+    def have(**parts: Any) -> None:
+        report.update(parts)
+        keep(report)
+
     rates = end_to_end.measure(scorer, clips, rounds)
-    memory = _memory(clips, options, device)
+    have(end_to_end_rounds={name: [round(v, 2) for v in values] for name, values in rates.items()})
+    have(memory=_memory(clips, options, device))
     inputs = Inputs.of(scorer.config, end_to_end.frames_of(scorer, clips[0]), INPUTS[device.type])
     wanted = waterfall.Wanted(
         model, scorer.preset, _precisions(precision, device), threads, BATCH, options.baseline, tuple(options.without)
     )
     rows, missing = waterfall.measure(wanted, inputs, rounds)
+    have(waterfall=rows, missing=missing)
     networks = []
     if options.configurations and device.type == "cpu":
         networks = _configurations(wanted, rows, clips[0], options.checkpoint, rounds)
+    have(configurations=networks, profile=_profile(wanted, inputs))
     ours = Ours(model, inputs, precision, scorer.preset)
-    mark = stamp(str(device))
+    have(sweep=sweep(ours, inputs, threads, rounds=min(rounds, 3)), latency=latency(ours, inputs))
+    have(scaling=_scaling(options, precision, device, rounds))
+    have(formats=_formats(scorer, clips[0].parents[1], options, rounds))
     head = {"device": mark["device"], "commit": mark["commit"], "precision": precision}
-    return {
-        **mark,
-        "settings": {
-            **{name: choice.value for name, choice in scorer.choices.items()},
-            "checkpoint": options.checkpoint,
-            "model": scorer.config.to_dict(),
-            "gflop_per_frame": round(model.flops_per_frame() / 1e9, 3),
-            "clips": f"{options.clips} x {options.frames} frames, {options.size[0]}x{options.size[1]} {options.codec}",
-            "rounds": rounds,
-        },
-        "waterfall": rows,
-        "missing": missing,
-        "configurations": networks,
-        "profile": _profile(wanted, inputs),
-        "sweep": sweep(ours, inputs, threads, rounds=min(rounds, 3)),
-        "latency": latency(ours, inputs),
-        "scaling": _scaling(options, precision, device, rounds),
-        "memory": memory,
-        "formats": _formats(scorer, clips[0].parents[1], options, rounds),
-        "end_to_end_rounds": {name: [round(v, 2) for v in values] for name, values in rates.items()},
-        "summary": {**head, **waterfall_summary(rows, precision, missing), **end_to_end.summarise(rates)},
-    }
+    summary = {**head, **waterfall_summary(rows, precision, missing), **end_to_end.summarise(rates)}
+    return {**report, "summary": summary}
 
 
 def _precisions(precision: str, device: torch.device) -> tuple[str, ...]:

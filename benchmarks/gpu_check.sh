@@ -7,7 +7,9 @@
 # which gpu_wheels.sh fills) where that folder exists; an unpacked DALI is taken from $DALI (a folder for PYTHONPATH).
 # Where the tree was copied without its history, $AEDMAE_COMMIT is the commit that the results carry. fps, compiled and
 # formats decode with $DECODER (dali, nvdec or pyav), by default with what probe found to work. ped2 trains on UCSD Ped2
-# in the layout "clips" in $PED2 (default: ../shared/data/ped2), three seeds at a time. Not run on a GPU so far.
+# in the layout "clips" in $PED2 (default: ../shared/data/ped2), three seeds at a time. A part is interrupted after $LIMIT
+# seconds (default: 560) and keeps what it has by then; $PACK names a .tgz that all results are put into after each part,
+# but for the states of training. Not run on a GPU so far.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 part=${1:-all}
@@ -16,30 +18,45 @@ wheels=${WHEELS:-wheels}
 [ -z "${DALI:-}" ] || export PYTHONPATH="$DALI${PYTHONPATH:+:$PYTHONPATH}"
 export PYTHONUNBUFFERED=1  # a part that is stopped has said what it did
 
+# NVDEC's library may lie outside the linker's cache, where a container has the driver's files mounted.
+if ! ldconfig -p | grep -q libnvcuvid; then
+  nvdec=$(find /usr/local/nvidia /usr/lib /usr/lib64 -name 'libnvcuvid.so*' 2> /dev/null | head -n 1 || true)
+  [ -z "$nvdec" ] || export LD_LIBRARY_PATH="${nvdec%/*}${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+fi
+
 build() {
   if [ -d "$wheels" ]; then python3 -m pip install --no-index --no-deps "$wheels"/*.whl; fi
-  AEDMAE_CUDA=1 python3 -m pip install --no-index --no-deps --no-build-isolation -e .
-  python3 -m aedmae_fast.env | tee "$results/env.txt"
-  if python3 -m pip check | grep '^aedmae-fast '; then
-    echo "the above are missing: benchmarks/gpu_wheels.sh fetches them" >&2
-    return 1
+  local install=(python3 -m pip install --no-index --no-deps --no-build-isolation -e .) missing failed=0
+  if ! AEDMAE_CUDA=1 "${install[@]}"; then
+    echo "the CUDA kernels do not build: all else goes on without them, through Triton" >&2
+    failed=1
+    AEDMAE_CUDA=0 "${install[@]}"
   fi
+  python3 -m aedmae_fast.env | tee "$results/env.txt"
+  missing=$(python3 -m pip check | grep '^aedmae-fast ' || true)
+  if [ -n "$missing" ]; then
+    printf '%s\n' "$missing" "these are missing: benchmarks/gpu_wheels.sh fetches them" >&2
+    failed=1
+  fi
+  return $failed
 }
 
 probe() {
   nvidia-smi
   nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.mem --format=csv > "$results/gpu.csv"
   ldconfig -p | grep -E 'libnvcuvid|libcuda\.so' || echo "no NVDEC library in the linker's cache"
+  [ -z "${nvdec:-}" ] || echo "NVDEC library found: $nvdec"
   python3 -m aedmae_fast.env
-  local works=pyav each
+  local each
+  echo pyav > "$results/decoder.txt"
   for each in nvdec dali; do
-    if decodes "$each"; then works=$each; else echo "decoder $each does not work"; fi
+    if decodes "$each"; then echo "$each" > "$results/decoder.txt"; else echo "decoder $each does not work"; fi
   done
-  echo "$works" | tee "$results/decoder.txt"
+  cat "$results/decoder.txt"
 }
 
 decodes() {  # an H.264 clip to its end, in hardware, as software does
-  python3 - "$1" <<'PY'
+  timeout 90 python3 - "$1" <<'PY'
 import sys
 from pathlib import Path
 
@@ -57,22 +74,32 @@ sys.exit(not torch.equal(luma, expected) or bool(getattr(video, "note", "")))
 PY
 }
 
-tests() {  # what concerns the GPU; side by side where pytest-xdist is there, since each shape is compiled
-  local processes=() files=(tests/ops tests/engine tests/model tests/video/test_nvdec.py tests/test_tune.py)
+tests() {  # what only a GPU runs first; side by side where pytest-xdist is there, since each shape is compiled
+  local processes=() engine=(tests/engine tests/model tests/video/test_nvdec.py tests/test_tune.py) failed=0
   if python3 -c 'import xdist' 2> /dev/null; then processes=(-n 8); fi
-  if python3 -c 'import nvidia.dali' 2> /dev/null; then files+=(tests/video/test_dali.py); else echo "DALI is not tested"; fi
+  if python3 -c 'import nvidia.dali' 2> /dev/null; then engine+=(tests/video/test_dali.py); else echo "DALI is not tested"; fi
+  tested gpu -m needs_cuda --ignore tests/ops/test_triton_gates.py tests/ops "${engine[@]}" || failed=1
+  tested triton -m 'not needs_cuda' tests/ops/test_*_triton.py || failed=1
+  tested engine -m 'not needs_cuda' "${engine[@]}" || failed=1
+  return $failed
+}
+
+tested() {  # under a name, with what pytest shall run
   FAIL_WITHOUT_CUDA=1 OMP_NUM_THREADS=2 python3 -m pytest -q "${processes[@]}" --durations 10 \
-    --junitxml "$results/tests.xml" --ignore tests/ops/test_triton_gates.py "${files[@]}"
+    --junitxml "$results/tests-$1.xml" "${@:2}"
 }
 
 decoder() {
+  [ -n "${DECODER:-}" ] || [ -f "$results/decoder.txt" ] || echo "probe has not run here: decoding by pyav" >&2
   echo "${DECODER:-$(cat "$results/decoder.txt" 2> /dev/null || echo pyav)}"
 }
 
 fps() {
+  local failed=0
   python3 benchmarks/fps.py --device cuda --precision bf16 --clips 8 --frames 250 --rounds 10 --without compile \
-    --decoder "$(decoder)" --json "$results/fps.json"
-  python3 benchmarks/loop.py --json "$results/loop.json"
+    --decoder "$(decoder)" --json "$results/fps.json" || failed=1
+  python3 benchmarks/loop.py --json "$results/loop.json" || failed=1
+  return $failed
 }
 
 compiled() {  # torch.compile tunes itself for minutes: apart, so that the rest is there whatever becomes of it
@@ -97,17 +124,21 @@ scene() {
 }
 
 sanitizer() {  # each tensor is an allocation of its own, or what is read beyond its end is another's
-  PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool memcheck --error-exitcode 1 \
-    python3 -m pytest -q -m needs_cuda -k 'not captured' tests/ops 2>&1 | tee "$results/sanitizer.txt"
+  local failed=0
   compute-sanitizer --tool racecheck --error-exitcode 1 \
-    python3 -m pytest -q -m needs_cuda tests/ops/test_motion_weights_cuda.py 2>&1 | tee "$results/racecheck.txt"
+    python3 -m pytest -q -m needs_cuda tests/ops/test_motion_weights_cuda.py 2>&1 | tee "$results/racecheck.txt" || failed=1
+  PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool memcheck --report-api-errors no --error-exitcode 1 \
+    python3 -m pytest -q -m needs_cuda -k 'not captured' tests/ops 2>&1 | tee "$results/sanitizer.txt" || failed=1
+  return $failed
 }
 
 formats() {  # a run each, so that what is done is kept; one round to stay within the time: three for figures to publish
+  local each failed=0
   for each in {640x360,1280x720,1920x1080}:libx26{4,5}; do
     python3 benchmarks/fps.py --device cuda --precision bf16 --clips 1 --frames 120 --rounds 1 --without compile \
-      --decoder "$(decoder)" --formats "$each" --json "$results/formats-${each/:/-}.json"
+      --decoder "$(decoder)" --formats "$each" --json "$results/formats-${each/:/-}.json" || failed=1
   done
+  return $failed
 }
 
 ped2() {  # the paper's 800 tokens and 100 + 40 epochs; said again, it goes on where it was stopped
@@ -121,14 +152,22 @@ if [ "$part" = all ]; then
   failed=()
   for each in "${parts[@]}"; do benchmarks/gpu_check.sh "$each" "$results" || failed+=("$each"); done
   [ ${#failed[@]} = 0 ] || { echo "failed: ${failed[*]}" >&2; exit 1; }
-elif [[ " ${parts[*]} " = *" $part "* ]]; then
+elif [[ " ${parts[*]} " != *" $part "* ]]; then
+  echo "unknown part: $part; expected ${parts[*]} or all" >&2
+  exit 2
+elif [ -z "${WITHIN_LIMIT:-}" ]; then
   [ "$part" = build ] || python3 - <<'PY'
 import sys, torch
 if not torch.cuda.is_available():
     sys.exit(f"no CUDA device: torch {torch.__version__}, for CUDA {torch.version.cuda}, sees none")
 PY
-  "$part" 2>&1 | tee "$results/$part.log"
+  status=0
+  WITHIN_LIMIT=1 timeout -s INT -k 20 "${LIMIT:-560}" benchmarks/gpu_check.sh "$part" "$results" 2>&1 |
+    tee "$results/$part.log" || status=$?
+  [ -z "${PACK:-}" ] || tar -czf "$PACK" --exclude state.pt --exclude cache -C "${results%/*}" "${results##*/}"
+  [ $status != 124 ] || echo "$part: interrupted after ${LIMIT:-560} s" >&2
+  exit $status
 else
-  echo "unknown part: $part; expected ${parts[*]} or all" >&2
-  exit 2
+  trap 'exit 130' INT
+  "$part"
 fi

@@ -28,6 +28,8 @@ from tune_parts.sweep import FRAMES, Row, on_device, sweep
 
 from aedmae_fast.ops.triton import why_no_fp8, why_no_triton
 
+KEPT_EVERY = 20  # attempts
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -39,14 +41,23 @@ def main() -> None:
         sys.exit(f"nothing to tune: {reason}")
     dtypes = (torch.bfloat16, *(() if why_no_fp8() else (FP8,)))
     wanted = [case for case in cases("cuda", dtypes) if case.op in options.ops]
-    rows, left = sweep(wanted, on_device, options.minutes, lambda row: print(line(row), flush=True))
+    path = options.json or result_path("tune", "cuda")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tried: list[Row] = []
+
+    def keep(row: Row) -> None:
+        """What was tried is there, whatever becomes of the rest."""
+        print(line(row), flush=True)
+        tried.append(row)
+        if len(tried) % KEPT_EVERY == 0:
+            path.write_text(json.dumps(report(tried, -1, "cuda"), indent=1) + "\n")
+
+    rows, left = sweep(wanted, on_device, options.minutes, keep)
     print("\nthe best of each, * what is shipped")
     for row in best(rows):
         print(line(row))
     if left:
         print(f"{left} candidates were not tried within {options.minutes:g} minutes")
-    path = options.json or result_path("tune", "cuda")
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report(rows, left, "cuda"), indent=1) + "\n")
     print(f"wrote {path}")
 
@@ -72,7 +83,7 @@ def best(rows: Sequence[Row]) -> list[Row]:
 
 
 def report(rows: Sequence[Row], left: int, device: str) -> dict[str, Any]:
-    """Ready for JSON; the summary comes last."""
+    """Ready for JSON; the summary comes last. ``left`` is -1 as long as it goes on."""
     return {
         **stamp(device),
         "frames": FRAMES,

@@ -44,9 +44,10 @@ def square_operations(device: str) -> int:
 def _pytorch(dtype: torch.dtype, device: str) -> Run:
     size = (SQUARE[device], SQUARE[device])
     if dtype == torch.int8:
-        x, weight = (torch.randint(-127, 128, size, dtype=dtype, device=device) for _ in range(2))
+        x, weight = (torch.randint(-127, 128, size, dtype=dtype).to(device) for _ in range(2))
         return lambda: torch._int_mm(x, weight.t())
-    x, weight = (torch.randn(size, device=device).to(dtype) for _ in range(2))
+    # Drawn on the CPU: a CUDA generator may refuse to after a capture that has failed (PyTorch 2.11).
+    x, weight = (torch.randn(size).to(device, dtype) for _ in range(2))
     return lambda: F.linear(x, weight)
 
 

@@ -175,6 +175,35 @@ def test_the_summary_takes_the_best_of_its_precision(part: Any) -> None:
     assert [summary[name] for name in names] == [10, 26, 13, 24, None]
 
 
+def test_what_cannot_run_is_missing_and_the_others_are_timed(part: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoError(Exception):
+        """As compilers have errors of their own."""
+
+    def refuse(_: slice) -> None:
+        raise NoError("out of registers\nand more")
+
+    waterfall, contender, way = part("waterfall"), part("contender").Contender, part("contender").Way(1, 1)
+    both = [contender(name, "fp32", way, step, "") for name, step in (("one", lambda _: None), ("other", refuse))]
+    monkeypatch.setattr(waterfall, "contenders", lambda *_: (both, {}))
+    inputs = part("contender").Inputs.of(TINY, torch.zeros(4, TINY.height, TINY.width, 3, dtype=torch.uint8), 4)
+    wanted = waterfall.Wanted(AedMae(TINY).eval(), PRESETS["paper"], (), 1, 1, None, ())
+    rows, missing = waterfall.measure(wanted, inputs, 1)
+    assert [row["step"] for row in rows] == ["one"]
+    assert missing == {"other fp32, batch 1, 1 thread": "out of registers"}
+    summary = part("output").waterfall_summary(rows, "fp32", missing)
+    assert (summary["model_fps"], summary["missing"]["model_fps"]) == (None, "see missing")
+
+
+def test_a_run_that_is_cut_short_leaves_what_it_has(part: Any, tmp_path: Path) -> None:
+    output = part("output")
+    output.write_unfinished(tmp_path / "out" / "fps.json", {"waterfall": []})
+    (left,) = (tmp_path / "out").iterdir()
+    assert json.loads(left.read_text()) == {"waterfall": []}
+    whole = {"waterfall": [{**row("plain", "fp32", 1.0), "way": ""}], "device": "d", "commit": "c"}
+    output.write(whole, tmp_path / "out" / "fps.json")
+    assert not left.exists()
+
+
 def test_a_network_is_compared_with_the_best_of_the_others_round_by_round(part: Any) -> None:
     def rounds(step: str, precision: str, *fps: float) -> dict[str, Any]:
         return {**row(step, precision, sorted(fps)[1]), "rounds": list(fps), "error": 1e-6}

@@ -19,7 +19,13 @@ SUMMARY = {
     "openvino_fps": ("OpenVINO", None),
     "baseline_fps": ("baseline", "fp32"),
 }
-MISSING = {"torch.compile": "compile", "ONNX Runtime": "onnxruntime", "OpenVINO": "openvino", "baseline": "baseline"}
+MISSING = {  # under which name it is there
+    "plain": "plain",
+    "torch.compile": "compile",
+    "ONNX Runtime": "onnxruntime",
+    "OpenVINO": "openvino",
+    "baseline": "baseline",
+}
 OURS = "InferenceModel"
 
 
@@ -29,9 +35,9 @@ def waterfall_summary(rows: list[dict[str, Any]], precision: str, missing: dict[
     ``eager_fp32_fps`` is the first row, the paper's protocol; ``int8_fps`` and ``fp8_fps`` are ours with linear
     layers in 8 bits. A figure that is missing is null, with its reason in ``missing``.
     """
-    ours = max((r for r in rows if r["step"].startswith(OURS) and r["precision"] == precision), key=_fps)
-    summary: dict[str, Any] = {"model_fps": ours["fps"], "matrix_peak_share": ours["matrix_share"]}
-    reasons = {}
+    ours = max((r for r in rows if r["step"].startswith(OURS) and r["precision"] == precision), key=_fps, default={})
+    summary: dict[str, Any] = {"model_fps": ours.get("fps"), "matrix_peak_share": ours.get("matrix_share")}
+    reasons = {} if ours else {"model_fps": "see missing"}
     for eight_bits, where in (("int8", "on CPUs only"), ("fp8", "on GPUs of compute capability 8.9 or above only")):
         found = [row for row in rows if row["precision"] == eight_bits]
         summary[f"{eight_bits}_fps"] = max(map(_fps, found)) if found else None
@@ -51,10 +57,21 @@ def _fps(row: dict[str, Any]) -> float:
     return float(row["fps"])
 
 
+def write_unfinished(path: Path, report: dict[str, Any]) -> None:
+    """What is measured so far, beside ``path`` until :func:`write`: a run that is cut short leaves it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _unfinished(path).write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.unfinished.json")
+
+
 def write(report: dict[str, Any], path: Path) -> None:
     """``path``, and of the same name the waterfall as .csv and, where matplotlib is installed, as .png."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=1) + "\n")
+    _unfinished(path).unlink(missing_ok=True)
     with path.with_suffix(".csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
@@ -118,7 +135,8 @@ def print_tables(report: dict[str, Any]) -> None:
         print(f"  {_label(row):<{width}}  {row['fps']:9.1f} {ratio:>8} {share:>15} {error:>8}")
     for name, why in report["missing"].items():
         print(f"  no {name}: {why}")
-    print(f"  counted: {PREDICTIONS}; from {OURS} the {next(r['counts'] for r in rows if r['step'].startswith(OURS))}")
+    counts = next((row["counts"] for row in rows if row["step"].startswith(OURS)), "nothing")
+    print(f"  counted: {PREDICTIONS}; from {OURS} the {counts}")
     for row in report["configurations"]:
         print(_network_line(row))
     for precision, found in report["profile"].items():

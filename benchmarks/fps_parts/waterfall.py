@@ -53,8 +53,8 @@ def contenders(wanted: Wanted, inputs: Inputs) -> tuple[list[Contender], dict[st
             return
         try:
             found.extend(make())
-        except (ImportError, RuntimeError) as error:
-            missing[name] = (str(error).strip() or repr(error)).splitlines()[0]
+        except Exception as error:  # Triton's and the compilers' are of many kinds, and one is no reason to lose all
+            missing[name] = _why(error)
             print(f"  no {name}: {missing[name]}", file=sys.stderr)
 
     add("plain", lambda: _plain(wanted, inputs))
@@ -124,7 +124,16 @@ def measure(wanted: Wanted, inputs: Inputs, rounds: int) -> tuple[list[dict[str,
     entrants, missing = contenders(wanted, inputs)
     device, frames = inputs.device, len(inputs.windows)
     exact = _exact(wanted.model, inputs)
-    errors = [_error(contender, exact, inputs) for contender in entrants]  # the warm-up as well
+    errors, running = [], []
+    for contender in entrants:
+        try:
+            errors.append(_error(contender, exact, inputs))  # the warm-up as well
+            running.append(contender)
+        except Exception as error:
+            label = f"{contender.name} {contender.precision}, {contender.way}"
+            missing[label] = _why(error)
+            print(f"  no {label}: {missing[label]}", file=sys.stderr)
+    entrants = running
     products = {p: _matrix_products(p, inputs, wanted.threads) for p in dict.fromkeys(c.precision for c in entrants)}
     rates: list[list[float]] = [[] for _ in entrants]
     peaks: dict[str, list[float]] = {precision: [] for precision in products}
@@ -154,6 +163,10 @@ def measure(wanted: Wanted, inputs: Inputs, rounds: int) -> tuple[list[dict[str,
             }
         )
     return rows, missing
+
+
+def _why(error: Exception) -> str:
+    return (str(error).strip() or repr(error)).splitlines()[0]
 
 
 def _matrix_products(precision: str, inputs: Inputs, threads: int) -> list[Contender]:
