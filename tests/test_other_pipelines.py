@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,16 @@ def test_arrays_lend_their_memory() -> None:
 def test_errors_are_those_of_the_ops() -> None:
     with pytest.raises(TypeError, match=r"frames: expected uint8, found torch\.float32"):
         dlpack.motion_gradient(np.zeros((2, 4, 4, 3), np.float32))
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: [x]], ids=["array", "list"])
+def test_an_array_that_runs_backwards_is_refused(wrap: Callable[[Any], Any]) -> None:
+    """torch.from_dlpack would end the process."""
+    frames = random_bytes(3, 8, 8, 3).numpy()
+    with pytest.raises(ValueError, match=r"\(3, 8, 8, 3\): expected no negative strides, .* np\.ascontiguousarray"):
+        dlpack.frame_prep(wrap(frames[::-1]), 8, 8)
+    one = frames[:1][::-1]  # of a single frame it says nothing
+    np.testing.assert_array_equal(dlpack.motion_gradient(one), ops.motion_gradient(torch.from_numpy(frames[:1])))
 
 
 # The header and the library

@@ -7,7 +7,8 @@
 (8, 800)
 
 Nothing is copied: an argument lends its memory for the call, and a result keeps PyTorch's. What runs where is up to the
-arrays' device, as with tensors; errors are those of :mod:`aedmae_fast.ops`. NumPy has no bfloat16 to lend.
+arrays' device, as with tensors; errors are those of :mod:`aedmae_fast.ops`, and a ValueError for an array that runs
+backwards, as ``frames[::-1]`` does: tensors cannot. NumPy has no bfloat16 to lend.
 """
 
 from __future__ import annotations
@@ -47,10 +48,22 @@ def _arrays(values: Any) -> Iterator[Any]:
 
 
 def _lend(value: Any) -> Any:
-    """Arrays as tensors, in lists too; all else as it is."""
+    """Arrays as tensors, in lists too; all else as it is.
+
+    Raises:
+        ValueError: an array with a negative stride.
+    """
     if isinstance(value, (list, tuple)):
         return [_lend(item) for item in value]
-    return from_dlpack(value) if hasattr(value, "__dlpack__") and not isinstance(value, Tensor) else value
+    if not hasattr(value, "__dlpack__") or isinstance(value, Tensor):
+        return value
+    strides = getattr(value, "strides", None)  # not every library tells them
+    if strides and any(stride < 0 and size > 1 for stride, size in zip(strides, value.shape, strict=True)):
+        raise ValueError(  # torch would end the process
+            f"array of shape {tuple(value.shape)}: expected no negative strides, found {tuple(strides)}; copy it with"
+            " np.ascontiguousarray"
+        )
+    return from_dlpack(value)
 
 
 def _from_dlpack(array: Any) -> Callable[[Tensor], Any]:
