@@ -100,6 +100,8 @@ def _check(
 ) -> None:
     if x.dtype not in native.DTYPES:
         raise TypeError(f"x: expected float32 or bfloat16, found {x.dtype}")
+    if height < 0 or width < 0:  # two of them have a product that may fit
+        raise ValueError(f"grid: expected no negative numbers, found {height} x {width}")
     if x.ndim != 3 or x.shape[1] != 1 + height * width:
         raise ValueError(
             f"x: expected [B, {1 + height * width}, C] for a grid {height} x {width}, found {tuple(x.shape)}"
