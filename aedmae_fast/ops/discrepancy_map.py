@@ -132,6 +132,8 @@ def _check(
         raise TypeError(f"teacher: expected float32 or bfloat16, found {teacher.dtype}")
     if frames.ndim != 4 or frames.shape[3] != 3 or patch < 1 or frames.shape[1] % patch or frames.shape[2] % patch:
         raise ValueError(f"frames: expected [B, H, W, 3] in whole patches of {patch}, found {tuple(frames.shape)}")
+    if teacher.ndim != 3:
+        raise ValueError(f"teacher: expected [B, L, C], found {tuple(teacher.shape)}")
     b, h, w, _ = frames.shape
     c, values = teacher.shape[-1], 4 * patch * patch
     if frames.device != teacher.device:
