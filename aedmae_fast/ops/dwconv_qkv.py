@@ -36,7 +36,7 @@ def dwconv_qkv(
     """Queries, keys and values of a block.
 
     Args:
-        x: float32 or bfloat16 [B, 1+T, C], [CLS] first, contiguous. All else is of its dtype.
+        x: float32 or bfloat16 [B, 1+T, C], [CLS] first, contiguous; C >= 1. All else is of its dtype.
         norm_weight, norm_bias: [C].
         conv_weight: [3, 3, 3, C]: q, k, v; row; column; channel.
         conv_bias: [3, C].
@@ -107,6 +107,8 @@ def _check(
             f"x: expected [B, {1 + height * width}, C] for a grid {height} x {width}, found {tuple(x.shape)}"
         )
     c = x.shape[2]
+    if c < 1:  # there is no convolution of no channels
+        raise ValueError(f"x: expected at least one channel, found {tuple(x.shape)}")
     check_weight("proj_weight", proj_weight, proj_scale, (3, c, c), x)
     parameters = (
         ("norm_weight", norm_weight, (c,)),

@@ -77,7 +77,7 @@ struct Panels {
   Panels(float* to, int64_t k, int64_t n)
       : data(to), steps(round_up(k, kStepsAtOnce * kPerStep<Operand>) / kPerStep<Operand>), columns(n) {}
 
-  int64_t width() const { return least(kPanel, round_up(columns, kWidth)); }  // of a panel
+  int64_t width() const { return columns ? least(kPanel, round_up(columns, kWidth)) : kWidth; }  // of a panel
   int64_t size() const { return steps * round_up(columns, width()); }
   int vecs(int64_t column) const { return static_cast<int>((least(columns - column, kPanel) + kWidth - 1) / kWidth); }
   const float* panel(int64_t column) const { return data + column * steps; }

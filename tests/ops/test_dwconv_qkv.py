@@ -118,6 +118,8 @@ def test_errors_name_x() -> None:
         dwconv_qkv(x, *parameters, (2, 4))
     with pytest.raises(ValueError, match=r"x: expected \[B, 7, C\] for a grid 2 x 3, found \(7, 8\)"):
         dwconv_qkv(x[0], *parameters, (2, 3))
+    with pytest.raises(ValueError, match=r"x: expected at least one channel, found \(1, 7, 0\)"):
+        dwconv_qkv(x[..., :0], *parameters, (2, 3))
     for of, grid in ((x, (-2, -3)), (x[:, :1], (0, -100))):
         with pytest.raises(ValueError, match=f"grid: expected no negative numbers, found {grid[0]} x {grid[1]}"):
             dwconv_qkv(of, *parameters, grid)

@@ -51,8 +51,9 @@ def test_awkward_strides() -> None:
     check(*spread, bias.repeat_interleave(2)[::2], residual.flip(0))
 
 
-def test_no_rows() -> None:
+def test_no_rows_and_no_columns() -> None:
     assert triton_version("linear")(*make((0, 5), 16, 24, torch.float32)).shape == (0, 5, 24)
+    assert triton_version("linear")(*make((3, 5), 16, 0, torch.float32)).shape == (3, 5, 0)
 
 
 def test_a_row_has_the_same_bits_in_every_batch() -> None:

@@ -21,6 +21,8 @@ SHAPES = {  # B, N, C, R
     (3, 18, 7, 5),
     (1, 98, 33, 70),
     (1, 4, 1, 1),
+    (2, 3, 8, 0),  # no hidden units: the bias alone
+    (2, 3, 0, 4),
 }
 
 
@@ -29,9 +31,9 @@ def inputs(b: int, n: int, c: int, r: int, dtype: torch.dtype) -> list[Tensor]:
         normal(b, n, c, dtype=dtype, mean=1, std=2),
         normal(c, dtype=dtype, mean=1, std=0.2),
         normal(c, dtype=dtype),
-        normal(r, c, dtype=dtype, std=c**-0.5),
+        normal(r, c, dtype=dtype, std=max(c, 1) ** -0.5),
         normal(r, dtype=dtype),
-        normal(c, r, dtype=dtype, std=r**-0.5),
+        normal(c, r, dtype=dtype, std=max(r, 1) ** -0.5),
         normal(c, dtype=dtype),
     ]
 

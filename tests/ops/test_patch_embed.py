@@ -76,7 +76,7 @@ def test_any_shape(
 
 
 @DTYPES
-@pytest.mark.parametrize("c", [2, 3, 7])
+@pytest.mark.parametrize("c", [0, 2, 3, 7])
 def test_few_channels(isa: str, c: int, dtype: torch.dtype) -> None:
     check(patch_embed, patch_embed_reference, *inputs(3, 5, 4, 7, dtype, c=c), 4)
 

@@ -32,7 +32,7 @@ def linear(
     x, weight, bias = (t.contiguous() for t in (x, weight, bias))
     n, k = weight.shape
     out = x.new_empty((*x.shape[:-1], n))
-    rows = out.numel() // n
+    rows = x.shape[:-1].numel()
     most, least = LAUNCH[weight.dtype], least_sum(weight)
     blocks = {"BLOCK_N": min(power_of_2(n), most["BLOCK_N"]), "BLOCK_K": min(power_of_2(k, least), most["BLOCK_K"])}
     tiles = triton.cdiv(n, blocks["BLOCK_N"])
