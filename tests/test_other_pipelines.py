@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -134,6 +135,25 @@ def test_the_library_and_the_module_share_the_instruction_set(library: ctypes.CD
     assert library.aedmae_set_isa(b"sse9") == -1
     assert library.aedmae_isa() == b"base"
     assert library.aedmae_set_isa(b"auto") == 0
+
+
+@pytest.mark.parametrize("first", ["aedmae_isa()", "aedmae_mean_max(maps, 1, ctypes.c_int64(1), None)"])
+def test_the_library_does_without_an_instruction_set_that_is_not_to_be_had(first: str) -> None:
+    """An exception would end a program in C: the best one is taken."""
+    program = f"""
+import ctypes, sys
+library = ctypes.CDLL(sys.argv[1])
+library.aedmae_isa.restype = ctypes.c_char_p
+value = ctypes.c_float(1)
+maps = (ctypes.c_void_p * 1)(ctypes.addressof(value))
+library.{first}
+print(library.aedmae_isa().decode(), library.aedmae_set_isa(b"base"), library.aedmae_isa().decode())
+print(library.aedmae_set_isa(b"sse9"), library.aedmae_set_isa(None), library.aedmae_isa().decode())
+"""
+    path = Path(aedmae_fast.get_library_dir(), "libaedmae_fast.so")
+    environment = {**os.environ, "AEDMAE_CPU_ISA": "sse9"}
+    done = subprocess.run([sys.executable, "-c", program, str(path)], env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == [ops.native.cpu().isas()[-1], "0", "base", "-1", "-1", "base"], done.stderr
 
 
 def test_the_librarys_functions_are_the_ops(library: ctypes.CDLL) -> None:

@@ -1,5 +1,6 @@
-// The functions of aedmae_fast/cpu.h. Out of memory is std::bad_alloc, which ends a program in C.
-#include <stdexcept>
+// The functions of aedmae_fast/cpu.h. Out of memory is std::bad_alloc, which ends a program in C; nothing else is thrown,
+// once choose_isa() was called.
+#include <exception>
 
 #include "aedmae_fast/cpu.h"
 #include "frame_prep.h"
@@ -17,18 +18,22 @@ aedmae::Frames frames_of(const aedmae_frames& f) {
 
 extern "C" {
 
-const char* aedmae_isa() { return aedmae::kernels().isa; }
+const char* aedmae_isa() {
+  aedmae::choose_isa();
+  return aedmae::kernels().isa;
+}
 
 int aedmae_set_isa(const char* isa) {
   try {
     aedmae::set_isa(isa);
     return 0;
-  } catch (const std::invalid_argument&) {
+  } catch (const std::exception&) {  // a null pointer, too
     return -1;
   }
 }
 
 void aedmae_frame_prep(const aedmae_planes* args) {
+  aedmae::choose_isa();
   const aedmae_planes& p = *args;
   aedmae::FramePrep a{};
   for (int i = 0; i < p.planes; ++i) {
@@ -43,21 +48,25 @@ void aedmae_frame_prep(const aedmae_planes* args) {
 }
 
 void aedmae_motion_gradient(const aedmae_frames* frames, int32_t span, uint8_t* out) {
+  aedmae::choose_isa();
   aedmae::motion_gradient_cpu(frames_of(*frames), span, out);
 }
 
 void aedmae_motion_weights(const aedmae_frames* frames, int32_t span, int32_t patch, float* out) {
+  aedmae::choose_isa();
   aedmae::motion_weights_cpu(frames_of(*frames), span, patch, out);
 }
 
 void aedmae_patch_weights(const aedmae_frames* gradient, const aedmae_frames* anomaly, int32_t patch,
                           float* out) {
+  aedmae::choose_isa();
   aedmae::AnomalyMaps maps{};
   if (anomaly) maps = {anomaly->data, anomaly->frame_stride, anomaly->row_stride};
   aedmae::patch_weights_cpu(frames_of(*gradient), maps, patch, out);
 }
 
 void aedmae_discrepancy_map(const aedmae_discrepancy* args) {
+  aedmae::choose_isa();
   const aedmae_discrepancy& d = *args;
   aedmae::DiscrepancyMap a{};
   a.states[0] = {d.teacher, d.teacher_stride[0], d.teacher_stride[1]};
@@ -77,14 +86,17 @@ void aedmae_discrepancy_map(const aedmae_discrepancy* args) {
 
 void aedmae_mean_filter(const float* image, int64_t row_stride, int32_t height, int32_t width, int32_t rows,
                         int32_t columns, float* out) {
+  aedmae::choose_isa();
   aedmae::mean_filter_cpu({image, row_stride, height, width, rows, columns, out});
 }
 
 void aedmae_mean_map(const float* const* maps, int32_t count, int64_t size, float* out) {
+  aedmae::choose_isa();
   aedmae::mean_map_cpu({maps, count, size}, out);
 }
 
 float aedmae_mean_max(const float* const* maps, int32_t count, int64_t size, int64_t* pixel) {
+  aedmae::choose_isa();
   const aedmae::Greatest found = aedmae::mean_max_cpu({maps, count, size});
   if (pixel) *pixel = found.pixel;
   return found.value;

@@ -80,12 +80,12 @@ const Kernels* find(const std::string& isa) {
                               "' is not to be had; this build and this CPU have:" + names + " (or auto)");
 }
 
-std::atomic<const Kernels*>& current() {
-  static std::atomic<const Kernels*> table{[] {
-    const char* forced = std::getenv("AEDMAE_CPU_ISA");
-    return find(forced && *forced ? forced : "auto");
-  }()};
-  return table;
+std::atomic<const Kernels*> current{nullptr};  // null until it is first asked for
+
+const Kernels& settle(const Kernels* table) {
+  const Kernels* none = nullptr;
+  current.compare_exchange_strong(none, table);  // what another thread has forced meanwhile stays
+  return *current;
 }
 
 }  // namespace
@@ -95,9 +95,21 @@ const std::string& why_no_amx() {
   return reason;
 }
 
-const Kernels& kernels() { return *current(); }
+const Kernels& kernels() {
+  if (const Kernels* table = current) return *table;
+  const char* forced = std::getenv("AEDMAE_CPU_ISA");
+  return settle(find(forced && *forced ? forced : "auto"));
+}
 
-void set_isa(const std::string& isa) { current() = find(isa); }
+void choose_isa() {
+  try {
+    kernels();
+  } catch (const std::invalid_argument&) {
+    settle(find("auto"));
+  }
+}
+
+void set_isa(const std::string& isa) { current = find(isa); }
 
 std::vector<std::string> isas() {
   std::vector<std::string> names;

@@ -25,7 +25,9 @@ struct Kernels {
   Int8Kernels int8_f32, int8_bf16;
 };
 
-const Kernels& kernels();              // those in force: the best this CPU has, or what was forced
+const Kernels& kernels();              // those in force: what was forced, or what AEDMAE_CPU_ISA in the environment
+                                       // says, or the best; throws std::invalid_argument where that is not to be had
+void choose_isa();                     // from now on kernels() does not throw: such a name in the environment is "auto"
 std::vector<std::string> isas();       // those this build and this CPU have, best last
 void set_isa(const std::string& isa);  // forces one, "auto" lets go; throws std::invalid_argument
 const std::string& why_no_amx();       // empty where "amx" is to be had, given the AVX-512 that goes with it

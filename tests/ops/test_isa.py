@@ -49,6 +49,15 @@ def test_environment_forces_an_isa(name: str) -> None:
         assert run.stdout.strip() == name
 
 
+def test_an_isa_is_forced_whatever_the_environment_says() -> None:
+    program = "import sys; sys.path.insert(0, sys.argv[1]); import _cpu; _cpu.set_isa('base'); print(_cpu.isa())"
+    command = [sys.executable, "-c", program, str(Path(native.cpu().__file__).parent)]
+    run = subprocess.run(
+        command, env={**os.environ, "AEDMAE_CPU_ISA": "sse9"}, capture_output=True, text=True, check=False
+    )
+    assert run.stdout.strip() == "base", run.stderr
+
+
 def test_where_bf16_is_slow_in_avx512_it_is_not_the_best() -> None:
     isas = native.cpu().isas()
     if "avx512_bf16" not in isas:

@@ -20,7 +20,8 @@
 extern "C" {
 #endif
 
-/* The instruction set in force: the best that this CPU has, or what AEDMAE_CPU_ISA in the environment says. */
+/* The instruction set in force: the best that this CPU has, or what AEDMAE_CPU_ISA in the environment says. What that
+ * names and is not to be had counts for nothing; this function then tells the best. */
 AEDMAE_FAST_API const char* aedmae_isa(void);
 
 /* Forces an instruction set ("base", "avx2", ..., or "auto") in the whole process: 0, or -1 if it is not to be had. */
