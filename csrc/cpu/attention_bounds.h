@@ -20,35 +20,42 @@ inline Float add_squares(const Bf16*, Float steps, Float sums) {
 }
 #endif
 
+// The larger of squares as integers: in the same order, and NaN, which must not get lost, above them all.
+inline Int larger(Int a, Float b) { return a > (Int)abs(b) ? a : (Int)abs(b); }
+
 // An upper bound of the squared length of any of the rows [n, d]: the sum of each lane's largest part in any of them.
+// NaN where there is one.
 template <class Operand, class T>
 float longest_row(const T* rows, int64_t stride, int64_t n, int64_t d) {
   constexpr int64_t kElements = kWidth * kPerStep<Operand>;
   constexpr const Operand* kOf = nullptr;
   float bound = 0;
   for (int64_t k = 0; k < d; k += kElements) {
-    Float largest = all(0);
+    Int largest{};
     for (int64_t i = 0; i < n; ++i)
-      largest = max(largest, add_squares(kOf, steps_at<Operand>(rows + i * stride, k, d), all(0)));
-    bound += sum(largest);
+      largest = larger(largest, add_squares(kOf, steps_at<Operand>(rows + i * stride, k, d), all(0)));
+    bound += sum((Float)largest);
   }
   return bound;
 }
 
-// The largest squared length of a column.
+// The largest squared length of a column; NaN where one is.
 template <class Operand>
 float longest_column(const Panels<Operand>& b) {
   constexpr const Operand* kOf = nullptr;
-  Float longest = all(0);
+  Int longest{};
   for (int64_t column = 0; column < b.columns; column += kPanel) {
     for (int64_t j = 0; j < b.vecs(column) * kWidth; j += kWidth) {
       const float* from = b.panel(column) + j;
       Float length = all(0);
       for (int64_t s = 0; s < b.steps; ++s) length = add_squares(kOf, load(from + s * b.width()), length);
-      longest = max(longest, length);
+      longest = larger(longest, length);
     }
   }
-  return max(longest);
+  const int32_t most = max(longest);
+  float squared;
+  std::memcpy(&squared, &most, sizeof squared);
+  return squared;
 }
 
 }  // namespace

@@ -194,7 +194,7 @@ inline void polynomial(const float (&c)[terms], const Float (&x)[n], Float (&p)[
 constexpr float kExp2[] = {1.0000000716546726f,    0.6931469670644556f,   0.24022119723872543f,
                            5.5507132739982860e-2f, 9.675541333142532e-3f, 1.3276471830623996e-3f};
 
-// x becomes 2^x for x <= 0; below -126 something from 0 to 2^-126, of -inf too; NaN stays NaN; above 0 something, for
+// x becomes 2^x for x <= 0; below -125 something from 0 to 2^-125, of -inf too; NaN stays NaN; above 0 something, for
 // lanes that nobody looks at. By minimax polynomials on [-0.5, 0.5] of relative error 7e-8, or, where the result will
 // be rounded to bfloat16 anyway, 7e-5.
 template <class Rounded, int n>
@@ -206,9 +206,9 @@ inline void exp2(Float (&x)[n]) {
 #else
   Float shifted[n];
   for (int i = 0; i < n; ++i) {
-    x[i] = max(all(-126), x[i]);
-    shifted[i] = x[i] + 12582912.0f;  // 1.5 * 2^23: the nearest integer ends up in the lowest bits
-    f[i] = x[i] - (shifted[i] - 12582912.0f);
+    x[i] = max(all(-125), x[i]);
+    shifted[i] = x[i] + 12583039.0f;  // 1.5 * 2^23 + 127: the nearest integer's exponent ends up in the lowest bits
+    f[i] = x[i] - (shifted[i] - 12583039.0f);
   }
 #endif
   constexpr float coarse[] = {0.9999280735491458f, 0.6932609856515787f, 0.24261112211402605f, 5.5171668023530795e-2f};
@@ -221,7 +221,7 @@ inline void exp2(Float (&x)[n]) {
 #pragma GCC unroll 8
   for (int i = 0; i < n; ++i) x[i] = _mm512_scalef_ps(p[i], x[i] - f[i]);
 #else
-  for (int i = 0; i < n; ++i) x[i] = (Float)((Uint)p[i] + ((Uint)shifted[i] << 23));
+  for (int i = 0; i < n; ++i) x[i] = p[i] * (Float)((Uint)shifted[i] << 23);  // bits added could make a number of NaN
 #endif
 }
 

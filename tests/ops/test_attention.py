@@ -116,6 +116,18 @@ def test_nan_spreads_as_far_as_it_is_used(isa: str, dtype: torch.dtype) -> None:
 
 
 @DTYPES
+@pytest.mark.parametrize("where", ["q", "k"])
+def test_no_nan_gets_lost(isa: str, dtype: torch.dtype, where: str) -> None:
+    """One of all bits set, far from the last of many rows."""
+    qkv = {name: x.clone() for name, x in zip("qkv", heads_of(1, 1, 300, 8, dtype), strict=True)}
+    bits = torch.int32 if dtype == torch.float32 else torch.int16
+    qkv[where].view(bits)[0, 0, 5, 3] = -1
+    found = attention(**qkv, scale=0.3)[0]
+    assert torch.equal(found.isnan().any(1), found.isnan().all(1))
+    assert found.isnan().any(1).sum() == (300 if where == "k" else 1)
+
+
+@DTYPES
 def test_a_frame_does_not_depend_on_its_batch(isa: str, dtype: torch.dtype) -> None:
     q, k, v = heads_of(5, 4, 67, 32, dtype)
     whole = attention(q, k, v, 0.1)
