@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -48,7 +49,7 @@ class ModelConfig:
         rows, columns = self.grid
         if self.decoder_depth < 2:
             raise ValueError("ModelConfig.decoder_depth: expected at least 2 (the student branches after block 0)")
-        if self.kept != rows * int(columns * (1 - self.mask_ratio)):
+        if self.kept < 1 or self.kept % rows:
             raise ValueError(
                 f"ModelConfig: {self.kept} visible tokens do not fill {rows} rows of {columns}*(1-{self.mask_ratio});"
                 " choose a width whose token columns the mask ratio divides, or another mask ratio"
@@ -71,7 +72,11 @@ class ModelConfig:
 
     @property
     def kept(self) -> int:
-        """Number of visible tokens, int(L * (1 - mask_ratio))."""
+        """Number of visible tokens: L * (1 - mask_ratio), rounded down if need be."""
+        rows, columns = self.grid
+        whole = round(columns * (1 - self.mask_ratio))
+        if rows > 1 and math.isclose(columns * (1 - self.mask_ratio), whole):  # 1 - 0.8 is a little less than 0.2
+            return rows * whole
         return int(self.tokens * (1 - self.mask_ratio))
 
     @property

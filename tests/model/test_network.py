@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -227,6 +228,7 @@ def test_wrong_input_is_named(windows: Tensor, ids: Tensor, message: str) -> Non
     [
         ({"height": 30}, "not a multiple of patch"),
         ({"mask_ratio": 1.0}, "mask_ratio"),
+        ({"mask_ratio": 0.999}, "0 visible tokens do not fill"),
         ({"mask_count": 3}, "mask_count=3 is not a multiple of 2"),
         ({"heads": 3}, "multiple of heads"),
         ({"width": 36}, "do not fill"),
@@ -237,6 +239,15 @@ def test_wrong_input_is_named(windows: Tensor, ids: Tensor, message: str) -> Non
 def test_wrong_configuration_is_named(change: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ModelConfig.from_dict({**WAVES.to_dict(), **change})
+
+
+@pytest.mark.parametrize(
+    ("ratio", "kept"), [(0.1, 720), (0.25, 600), (0.5, 400), (0.75, 200), (0.8, 160), (0.9, 80), (0.95, 40)]
+)
+def test_the_share_of_visible_tokens_is_what_it_says(ratio: float, kept: int) -> None:
+    """1 - 0.8 is a little less than 0.2."""
+    config = replace(CONFIGS["avenue"], mask_ratio=ratio, mask_count=-(-800 // kept))
+    assert (config.kept, config.encoder_grid) == (kept, (20, kept // 20))
 
 
 if __name__ == "__main__":
