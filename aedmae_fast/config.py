@@ -10,6 +10,7 @@ from typing import Any, Literal
 WINDOW = (-3, 0, 3)  # frames that the network sees around frame t (paper, section 3)
 CHANNELS = 3  # BGR
 TARGET_CHANNELS = 4  # BGR and the anomaly map
+TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,)}  # of ModelConfig's fields
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,15 @@ class ModelConfig:
     mask_seed: int = 0
 
     def __post_init__(self) -> None:
+        """
+        Raises:
+            TypeError: a value that is not of its field's type.
+            ValueError: one that is out of range, or values that do not fit together.
+        """
+        for field in dataclasses.fields(self):  # they may come from a file
+            value, expected = getattr(self, field.name), TYPES[str(field.type)]
+            if not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected):
+                raise TypeError(f"ModelConfig.{field.name}: expected {field.type}, found {value!r}")
         for name in ("height", "width", "patch", "encoder_dim", "decoder_dim", "heads", "encoder_depth", "mlp_ratio"):
             if getattr(self, name) < 1:
                 raise ValueError(f"ModelConfig.{name}: expected at least 1, found {getattr(self, name)}")
@@ -44,6 +54,10 @@ class ModelConfig:
         for name in ("encoder_dim", "decoder_dim"):
             if getattr(self, name) % self.heads:
                 raise ValueError(f"ModelConfig: {name}={getattr(self, name)} is not a multiple of heads={self.heads}")
+        if not 0 <= self.dropout <= 1:
+            raise ValueError(f"ModelConfig.dropout: expected 0 to 1, found {self.dropout}")
+        if not 0 <= self.mask_seed < 2**64:
+            raise ValueError(f"ModelConfig.mask_seed: expected 0 to 2^64 - 1, found {self.mask_seed}")
         if not 0 < self.mask_ratio < 1:
             raise ValueError(f"ModelConfig.mask_ratio: expected in (0, 1), found {self.mask_ratio}")
         rows, columns = self.grid
@@ -97,7 +111,8 @@ class ModelConfig:
         """Inverse of :meth:`to_dict`.
 
         Raises:
-            ValueError: An unknown or a missing field, or values that do not fit together.
+            TypeError: A value that is not of its field's type.
+            ValueError: An unknown or a missing field, one that is out of range, or values that do not fit together.
         """
         fields = {f.name: f for f in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - set(fields)):

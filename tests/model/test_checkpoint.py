@@ -88,7 +88,18 @@ def test_foreign_safetensors(tmp_path: Path) -> None:
     assert "expected a header with format 'aedmae_fast 1', found 'no format'" in refused(tmp_path / "x.safetensors")
 
 
-@pytest.mark.parametrize("config", ["", "{}", "[1]", '{"height": 32, "width": 64, "patch": 8, "colour": 1}'])
+@pytest.mark.parametrize(
+    "config",
+    [
+        "",
+        "{}",
+        "[1]",
+        '{"height": 32, "width": 64, "patch": 8, "colour": 1}',
+        '{"height": 32, "width": 64, "patch": 8, "encoder_dim": 256.0}',
+        '{"height": 32, "width": 64, "patch": 8, "dropout": 5}',
+        '{"height": 32, "width": 64, "patch": 8, "mask_seed": -1}',
+    ],
+)
 def test_unusable_configuration(tmp_path: Path, config: str) -> None:
     save_file({"x": torch.zeros(1)}, str(tmp_path / "x.safetensors"), {"format": FORMAT, "config": config})
     assert "no usable configuration" in refused(tmp_path / "x.safetensors")

@@ -234,10 +234,30 @@ def test_wrong_input_is_named(windows: Tensor, ids: Tensor, message: str) -> Non
         ({"width": 36}, "do not fill"),
         ({"decoder_depth": 1}, "decoder_depth"),
         ({"colour": 1}, r"unknown fields \['colour'\]"),
+        ({"dropout": 5}, "dropout: expected 0 to 1, found 5"),
+        ({"mask_seed": -1}, r"mask_seed: expected 0 to 2\^64 - 1, found -1"),
+        ({"mask_seed": 2**64}, r"mask_seed: expected 0 to 2\^64 - 1"),
     ],
 )
 def test_wrong_configuration_is_named(change: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
+        ModelConfig.from_dict({**WAVES.to_dict(), **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"height": 16.0}, "height: expected int, found 16.0"),
+        ({"mask_count": 2.0}, "mask_count: expected int, found 2.0"),
+        ({"heads": True}, "heads: expected int, found True"),
+        ({"class_head": "no"}, "class_head: expected bool, found 'no'"),
+        ({"class_head": 0}, "class_head: expected bool, found 0"),
+        ({"mask_ratio": "0.5"}, "mask_ratio: expected float, found '0.5'"),
+        ({"dropout": None}, "dropout: expected float, found None"),
+    ],
+)
+def test_a_value_of_another_type_is_named(change: dict[str, object], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
         ModelConfig.from_dict({**WAVES.to_dict(), **change})
 
 
