@@ -16,7 +16,7 @@ namespace {
 // what 1 + f is larger than 2^f. That is a parabola to half of the format's last bit. Tables are slow on CPUs with AMX.
 class Weights {
  public:
-  explicit Weights(float factor) : scale_(all(256 * factor)), offset_(all(256 * (127 - kShift))) {}
+  explicit Weights(float factor) : scale_(all(256 * factor)), offset_(all(256 * 127)) {}
 
   template <int n>
   void of(const Float (&first)[n], const Float (&second)[n], __m512i (&weights)[n]) const {

@@ -26,7 +26,7 @@ constexpr Mantissas mantissas() {
 // number with 8 bits behind the point, is the weight but for its mantissa, which stands in a table.
 class Weights {
  public:
-  explicit Weights(float factor) : scale_(all(256 * factor)), offset_(all(256 * (127 - kShift))) {
+  explicit Weights(float factor) : scale_(all(256 * factor)), offset_(all(256 * 127)) {
     static constexpr Mantissas table = mantissas();
     for (int i = 0; i < 4; ++i) table_[i] = _mm512_load_si512(table.bits + 64 * i);
   }

@@ -8,9 +8,9 @@ namespace aedmae {
 namespace AEDMAE_ISA {
 namespace {
 
-// A weight is 2^(exponent - kShift), its exponent being log2(e) * scale * score. With exponents of this size at most it
-// is from 2^-120 to 2^60, and of normal precision; sums of its products have another 2^67 for the values.
-constexpr float kLargestExponent = 90, kShift = 30;
+// A weight is 2^exponent, its exponent being log2(e) * scale * score. With exponents of this size at most, products with
+// values from 2^-66 on are of normal precision, and a few thousand of them with values up to 2^55 add up to no infinity.
+constexpr float kLargestExponent = 60;
 
 // An operand's part of the steps of a vector, squared and added to `sums`.
 inline Float add_squares(const float*, Float steps, Float sums) { return fma(steps, steps, sums); }

@@ -12,10 +12,10 @@ namespace {
 
 constexpr int kTogether = 2;  // rows whose weights are made side by side: one alone waits for each of its results
 
-// Scores x become weights 2^(factor * x - kShift), of relative error 1e-7.
+// Scores x become weights 2^(factor * x), of relative error 1e-7.
 template <int n>
 inline void weights_of(Float (&x)[n], Float factor) {
-  const Float magic = all(12582912.0f - kShift);  // 1.5 * 2^23: the nearest integer ends up in the lowest bits
+  const Float magic = all(12582912.0f);  // 1.5 * 2^23: the nearest integer ends up in the lowest bits
   Float shifted[n], p[n];
 #pragma GCC unroll 8
   for (int i = 0; i < n; ++i) {

@@ -97,7 +97,7 @@ def test_scores_of_thousands(isa: str, dtype: torch.dtype, sign: int) -> None:
 
 
 @DTYPES
-@pytest.mark.parametrize("largest", [89, 91])  # powers of 2 up to which bfloat16 weights take no maximum off, and above
+@pytest.mark.parametrize("largest", [59, 61])  # powers of 2 up to which weights take no maximum off, and above
 @pytest.mark.parametrize("n", [6, 7, 66])
 def test_the_largest_exponents(isa: str, dtype: torch.dtype, n: int, largest: float) -> None:
     q, k, v = heads_of(1, 1, n, 32, dtype)
