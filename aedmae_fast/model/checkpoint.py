@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,6 +28,8 @@ DEFAULT = "ped2"  # the weights that commands take where none are named
 UNTRAINED = "untrained-"  # name prefix of networks with seeded random weights, for trying things out and for timing
 STUDENT_FILE = "checkpoint-best-student.pth"  # stands beside checkpoint-best.pth in the release
 REGION = "region"  # key of the network's region in our files, where it has one
+# How torch's unpickler says what it refuses to import, to make or to call. What else it says is of a damaged file.
+REFUSED = re.compile(r"GLOBAL \w+(\.\w+)+|Can only create new object|unrecognized function")
 UNUSED = ("erosion", "dilation")  # parameters in the release's files that its network never uses
 
 
@@ -132,14 +135,15 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
         with torch.serialization.safe_globals([(_ConfigDict, name) for name in _ConfigDict.NAMES]):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        why = _first_line(str(error).split("WeightsUnpickler error:")[-1])
-        raise CheckpointError(f"{path}: refused, it holds more than weights and could run code ({why})") from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
-        why = _first_line(str(error)) or type(error).__name__
+    except Exception as error:  # a damaged file may provoke any
+        why = _first_line(str(error).split("WeightsUnpickler error:")[-1]) or type(error).__name__
+        if isinstance(error, pickle.UnpicklingError) and REFUSED.search(str(error)):
+            raise CheckpointError(f"{path}: refused, it holds more than weights and could run code ({why})") from error
         raise CheckpointError(f"{path}: not a whole PyTorch file ({why})") from error
     weights = content.get("model") if isinstance(content, dict) else None
-    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
+    if not isinstance(weights, dict) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in weights.items()
+    ):
         found = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
         raise CheckpointError(f"{path}: expected a dictionary with 'model', as the release writes it, found {found}")
     return dict(weights)

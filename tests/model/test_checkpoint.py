@@ -210,9 +210,22 @@ def test_truncated_release_file(tmp_path: Path) -> None:
     assert "not a whole PyTorch file" in refused(path)
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_release_file_cut_off_anywhere(tmp_path: Path, legacy: bool) -> None:
+    path = tmp_path / "checkpoint-best-student.pth"
+    torch.save({"model": {"x": torch.zeros(2)}}, path, _use_new_zipfile_serialization=not legacy)
+    whole = path.read_bytes()
+    for size in range(0, len(whole), 3):
+        path.write_bytes(whole[:size])
+        message = refused(path)
+        if "GLOBAL" not in message:  # of half a name nobody knows whose it was
+            assert "not a whole PyTorch file" in message
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        ({"model": {1: torch.zeros(1)}}, r"found ['model']"),
         ([1, 2], "expected a dictionary with 'model', as the release writes it, found list"),
         ({"state_dict": {}}, r"found ['state_dict']"),
         ({"model": {"x": torch.zeros(1)}}, "not AED-MAE"),
