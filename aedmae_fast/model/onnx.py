@@ -8,7 +8,8 @@ The file is complete: weights and the bank of masks lie in it. Its inputs and ou
     student      float32 [B, L, 4*d*d]
     class_logit  float32 [B]              absent without a class head
 
-A network's region is not in it: its frames have to be black outside (:meth:`aedmae_fast.model.region.Region.hide`).
+A network's region lies in it, too: what the windows show outside of it counts for nothing. The frame that predictions
+are compared with has to be black there (:meth:`aedmae_fast.model.region.Region.hide`).
 :func:`aedmae_fast.ops.discrepancy_map.discrepancy_map_reference` says how a score is made of the predictions.
 """
 
@@ -34,14 +35,18 @@ INPUTS = ("windows", "frame")
 
 
 class _WithMasks(nn.Module):
-    """The plain network with its bank of masks: a pure function of a window and its place in the clip."""
+    """The plain network with its bank of masks and its region: a function of a window and its place in the clip."""
 
     def __init__(self, model: AedMae) -> None:
         super().__init__()
         self.network = model
         self.register_buffer("masks", mask_bank(model.config))  # [K, L]
+        if model.region is not None:
+            self.register_buffer("inside", model.region.inside[..., None].to(torch.uint8))  # [H, W, 1]
 
     def forward(self, windows: Tensor, frame: Tensor) -> tuple[Tensor, ...]:
+        if self.network.region is not None:
+            windows = windows * self.get_buffer("inside")
         output = self.network(windows, self.get_buffer("masks")[frame % self.network.config.mask_count])
         parts = (output.teacher, output.student, output.class_logit)
         return tuple(part for part in parts if part is not None)

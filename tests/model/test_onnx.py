@@ -18,6 +18,7 @@ from aedmae_fast.config import WINDOW, ModelConfig
 from aedmae_fast.model.masks import mask_bank
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.model.onnx import OPSET, export_onnx
+from aedmae_fast.model.region import Region
 from tests.conftest import TINY
 from tests.model.test_inference import relative_error, trained
 
@@ -82,6 +83,20 @@ def test_the_file_is_complete_and_says_what_it_is(exported: tuple[AedMae, Path])
     assert {entry.domain: entry.version for entry in found.opset_import} == {"": OPSET}
     (config,) = (entry.value for entry in found.metadata_props if entry.key == "aedmae_fast.config")
     assert ModelConfig.from_dict(json.loads(config)) == model.config
+
+
+def test_a_region_is_in_the_file(tmp_path: Path) -> None:
+    """What windows show outside of it counts for nothing, as in scoring."""
+    pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
+    ort = pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
+    model, inside = trained(TINY), torch.zeros(TINY.height, TINY.width, dtype=torch.bool)
+    inside[5:20, 10:51] = True
+    model.region = Region(inside)
+    export_onnx(model, tmp_path / "model.onnx")
+    session = ort.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    arrays = inputs(3)
+    found = session.run(None, arrays)
+    check(model, {**arrays, "windows": arrays["windows"] * inside.numpy()[..., None]}, found)
 
 
 def test_without_a_class_head_there_are_two_outputs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
