@@ -71,7 +71,8 @@ def load_clips(
         folder.mkdir(parents=True, exist_ok=True)
         allow_open_files()  # each mapped file is one
         frames = {i: _mapped(folder / key, size) for i, key in enumerate(keys) if (folder / key).is_file()}
-    missing = [i for i in range(len(pieces)) if i not in frames and (folder is None or keys.index(keys[i]) == i)]
+    first = {key: i for i, key in reversed(list(enumerate(keys)))}  # of copies, which are decoded once on disk
+    missing = [i for i, key in enumerate(keys) if i not in frames and (folder is None or first[key] == i)]
     sinks: dict[int, _Sink] = {}
     with ExitStack() as open_sinks:
         for event in Feed([pieces[i].open for i in missing], size, workers, region=region):
@@ -86,7 +87,8 @@ def load_clips(
                     problems.append((pieces[i].path, _trouble(pieces[i], event.outcome)))
                 if event.outcome.status in USABLE and not event.outcome.passing and i in sinks:
                     frames[i] = sinks[i].finish()
-    frames |= {i: frames[first] for i, key in enumerate(keys) if folder and (first := keys.index(key)) in frames}
+    if folder is not None:
+        frames |= {i: frames[first[key]] for i, key in enumerate(keys) if first[key] in frames}
     if not frames:
         path, reason = problems[0]
         raise ValueError(f"none of {len(pieces)} training clips can be decoded; the first, {path}: {reason}")
