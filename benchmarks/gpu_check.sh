@@ -81,6 +81,7 @@ tests() {  # what only a GPU runs first; side by side where pytest-xdist is ther
   tested gpu -m needs_cuda --ignore tests/ops/test_triton_gates.py tests/ops "${engine[@]}" || failed=1
   tested triton -m 'not needs_cuda' tests/ops/test_*_triton.py || failed=1
   tested engine -m 'not needs_cuda' "${engine[@]}" || failed=1
+  tested ops -m 'not needs_cuda' --ignore tests/ops/test_triton_gates.py --ignore-glob '*_triton.py' tests/ops || failed=1
   return $failed
 }
 
@@ -127,7 +128,7 @@ sanitizer() {  # each tensor is an allocation of its own, or what is read beyond
   local failed=0
   compute-sanitizer --tool racecheck --error-exitcode 1 \
     python3 -m pytest -q -m needs_cuda tests/ops/test_motion_weights_cuda.py 2>&1 | tee "$results/racecheck.txt" || failed=1
-  PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool memcheck --report-api-errors no --error-exitcode 1 \
+  PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool memcheck --error-exitcode 1 \
     python3 -m pytest -q -m needs_cuda -k 'not captured' tests/ops 2>&1 | tee "$results/sanitizer.txt" || failed=1
   return $failed
 }

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from device_clock import device_seconds
 from op_cases import CASES
 from op_cases.case import Case
 from stamp import result_path, stamp
@@ -37,7 +38,6 @@ from aedmae_fast.ops.triton import why_no_triton
 
 BASELINES = ("eager", "compile", "opencv", "sdpa", "step", "unquantized")
 COLUMNS = ("op", "case", "backend", "us", *(f"over_{b}" for b in BASELINES), "bytes", "operations", "bound", "share")
-NAP = 4_000_000  # clocks, 2 ms: longer than a contender takes to launch
 Times = dict[str, float]  # contender -> seconds of its fastest run
 
 
@@ -170,13 +170,7 @@ def seconds_on_cpu(run: Callable[[], Any]) -> float:
 
 
 def seconds_on_gpu(run: Callable[[], Any]) -> float:
-    before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    torch.cuda._sleep(NAP)
-    before.record()
-    run()
-    after.record()
-    torch.cuda.synchronize()
-    return before.elapsed_time(after) / 1e3
+    return device_seconds([run])[0]
 
 
 if __name__ == "__main__":

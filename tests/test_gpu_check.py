@@ -21,7 +21,7 @@ PARTS = ("build", "probe", "tests", "fps", "ops", "tune", "compiled", "scene", "
 PROGRAMS = {  # of each part, in the order of its commands
     "build": ["pip", "aedmae_fast.env", "pip"],
     "probe": ["aedmae_fast.env"],
-    "tests": ["pytest"] * 3,
+    "tests": ["pytest"] * 4,
     "fps": ["benchmarks/fps.py"],
     "ops": ["benchmarks/ops.py"],
     "tune": ["benchmarks/tune.py"],

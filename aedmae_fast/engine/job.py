@@ -291,8 +291,6 @@ def atomic(path: Path) -> Iterator[IO[str]]:
     """Open a file for writing that takes ``path``'s place when it is whole, and leaves no trace when it is not."""
     with replacing(path) as part, open(part, "w", encoding="utf-8", newline="\n") as file:
         yield file
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _fingerprint(path: Path) -> Entry | None:

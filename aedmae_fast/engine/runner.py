@@ -128,7 +128,7 @@ class Runner:
             torch.set_num_threads(1)  # of this thread; the pool's threads set theirs
 
     def _start_threads(self) -> None:
-        """Of a CPU, to compute. A forked process has none of its parent's, and its lock may be held for ever."""
+        """Those that a CPU computes on. A forked process has none of its parent's, whose lock may be held for ever."""
         self._lock = threading.Lock()  # nothing is submitted while rows move
         self._running: list[Future[Tensor]] = []
         self._pool = ThreadPoolExecutor(self._threads, "compute", lambda: torch.set_num_threads(1))

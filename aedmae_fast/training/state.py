@@ -6,7 +6,6 @@ No generator's state is in it: order, samples, masks and dropout follow from the
 from __future__ import annotations
 
 import io
-import os
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,10 +40,8 @@ def save_state(state: State, path: Path) -> None:
     """Raises OSError where it cannot be written. torch.save by itself says of a full disk that a file is corrupt."""
     content = io.BytesIO()
     torch.save({"format": FORMAT, **vars(state)}, content)
-    with replacing(path) as part, part.open("wb") as file:
-        file.write(content.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())
+    with replacing(path) as part:
+        part.write_bytes(content.getbuffer())
 
 
 def load_state(path: Path, identity: dict[str, Any]) -> State:

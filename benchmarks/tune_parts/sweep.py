@@ -8,9 +8,11 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
+from device_clock import device_seconds
 from torch import Tensor
 
 from .cases import Case, Parameters
@@ -18,7 +20,6 @@ from .cases import Case, Parameters
 CHECKED = 16  # frames that are compared with the reference; as many as make the same kernel as FRAMES do
 FRAMES = 64  # that are timed: the engine's micro-batch
 ROUNDS = 30
-NAP = 40_000_000  # clocks, 20 ms: the device waits so long, until everything that is timed is queued
 # RMS of the error over the result's: bfloat16 rounds results and what lies between.
 BOUNDS = {torch.bfloat16: 4e-3, torch.float8_e4m3fn: 4e-3, torch.float32: 2e-6}
 
@@ -125,21 +126,9 @@ def rotating(case: Case) -> Inputs:
 
 
 def on_device(case: Case, inputs: Inputs, parameters: Sequence[Parameters]) -> list[float]:
-    """A :data:`Timer`: the device's own clock around each run, all parameters in turns, medians.
-
-    All is queued while the device sleeps, so that no launch waits for Python.
-    """
+    """A :data:`Timer`: the device's own clock around each run, all parameters in turns, medians."""
     for each in parameters:
         _run(case, inputs[0], each)  # compiled by now
-    times: list[list[tuple[torch.cuda.Event, torch.cuda.Event]]] = [[] for _ in parameters]
-    torch.cuda.synchronize()
-    torch.cuda._sleep(NAP)
-    for i in range(ROUNDS):
-        for of_one, each in zip(times, parameters, strict=True):
-            events = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            events[0].record()
-            _run(case, inputs[i % len(inputs)], each)
-            events[1].record()
-            of_one.append(events)
-    torch.cuda.synchronize()
-    return [statistics.median(1e3 * start.elapsed_time(end) for start, end in of_one) for of_one in times]
+    turns = [(inputs[i % len(inputs)], each) for i in range(ROUNDS) for each in parameters]
+    seconds = device_seconds([partial(_run, case, *turn) for turn in turns])
+    return [1e6 * statistics.median(seconds[i :: len(parameters)]) for i in range(len(parameters))]

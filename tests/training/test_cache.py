@@ -102,7 +102,9 @@ def test_copies_of_a_clip_are_decoded_once(tmp_path: Path) -> None:
     clip = make_clip(8)
     one, two = write_frames(tmp_path / "a" / "x", clip), tmp_path / "b" / "x"
     shutil.copytree(one, two)  # with its times
-    loaded = load_clips([Piece(one), Piece(two)], SIZE, tmp_path / "cache", workers=2)
+    decoded: list[int] = []
+    loaded = load_clips([Piece(one), Piece(two)], SIZE, tmp_path / "cache", workers=2, on_frames=decoded.append)
+    assert sum(decoded) == 8
     assert [len(os.listdir(tmp_path / "cache")), len(loaded.frames)] == [1, 2]
     for frames in loaded.frames:
         np.testing.assert_array_equal(frames, clip)
