@@ -16,8 +16,8 @@ MOST_OPEN_FILES = 65_536  # about as many as the kernel maps into one process
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path``, of the same extension, that takes its place if the context ends well.
 
-    It is on the disk by then. However it ends, nothing temporary stays. Not for several threads writing to one folder at
-    the same time.
+    It is on the disk by then. However it ends, nothing temporary stays. Not for several threads writing to one folder
+    at the same time.
     """
     temporary = path.with_name(f".part-{os.getpid()}{path.suffix}")
     try:
