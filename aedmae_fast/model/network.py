@@ -38,8 +38,10 @@ class ConvProjection(nn.Module):
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:  # [B, 1+T, C] -> [B, 1+T, C]
         cls, tokens = _apart(x)
-        tokens = self.bn(self.conv(to_grid(tokens, grid)))
-        return torch.cat([cls, from_grid(tokens)], dim=1)
+        tokens = from_grid(self.bn(self.conv(to_grid(tokens, grid))))
+        if tokens.requires_grad:  # what is joined gets slices as gradients: BatchNorm takes ten times as long on those
+            tokens.register_hook(Tensor.contiguous)
+        return torch.cat([cls, tokens], dim=1)
 
 
 class Attention(nn.Module):
