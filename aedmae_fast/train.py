@@ -222,13 +222,14 @@ def _frames(
     """What there is to learn from, with a batch size that it can fill."""
     total = sum(map(len, clips.frames))
     console.say(f"  {total} frames of {len(clips.frames)} clips; looking for things that move")
+    inside = None if region is None else region.inside.numpy()
     with Progress("cut", "clips", len(clips.frames), quiet) as progress:
-        cutouts = cut_objects(clips.frames, settings.seed, progress.advance)
-    source: AnomalySource = ProceduralAnomalies(cutouts, None if region is None else region.inside.numpy())
+        cutouts = cut_objects(clips.frames, settings.seed, progress.advance, inside)
+    source: AnomalySource = ProceduralAnomalies(cutouts, inside)
     cut = f"{sum(map(len, cutouts.things))} moving things in {len(cutouts.things)} scenes"
     if options.anomalies is not None:
         with Progress("cut UBnormal", "videos", None, quiet) as progress:
-            source = read_ubnormal(options.anomalies, (config.height, config.width), progress.advance)
+            source = read_ubnormal(options.anomalies, (config.height, config.width), progress.advance, inside)
         cut += f"; anomalies: {len(source.things)} things of UBnormal"
     console.say(f"  {cut}")
     if settings.batch_size > total:

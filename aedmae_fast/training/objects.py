@@ -21,7 +21,8 @@ GROWTH = 1.6  # how much a thing's area may change over the five frames
 PACE = 0.02  # fastest motion that is followed, frame widths per frame
 MOST = 1000  # things kept in all
 VISITS = 1000  # frames looked at in all, but at least 4 in each clip
-SAME_SCENE = 12.0  # mean difference in levels below which two backgrounds are the same camera's
+SAME_SCENE = 12.0  # mean difference in levels below which two backgrounds are the same camera's ...
+SAME_CONTRAST = 0.5  # ... and below so many of their standard deviations: two dark pictures are always near each other
 SAME_EDGES = 0.4  # correlation of their edges above which they are, whatever the light; other cameras': below 0.1
 GREY = 3.0  # levels that the channels of a video without colour lie apart, a codec's rounding included
 TEXTURES = 128
@@ -41,13 +42,19 @@ class Cutouts:
     height: float  # the things' median, pixels; likewise
 
 
-def cut_objects(clips: Sequence[Bytes], seed: int, on_clip: Callable[[int], None] = lambda _: None) -> Cutouts:
+def cut_objects(
+    clips: Sequence[Bytes],
+    seed: int,
+    on_clip: Callable[[int], None] = lambda _: None,
+    inside: NDArray[np.bool_] | None = None,
+) -> Cutouts:
     """Look through the clips for things that move on their own before a still background.
 
     Args:
         clips: uint8 [T, H, W, 3] each.
         seed: for the choice of the textures.
         on_clip: called with 1 after each clip.
+        inside: bool [H, W], the region outside of which the clips are black; None: there is none.
 
     Where the camera moves or nothing does, there are no things, and synthetic anomalies are textured shapes only.
     """
@@ -60,11 +67,10 @@ def cut_objects(clips: Sequence[Bytes], seed: int, on_clip: Callable[[int], None
     visits = max(4, VISITS // len(clips))
     for clip in clips:
         sampled = background_frames(clip)
-        spread = float(np.quantile(apart(sampled), 0.99))
+        spread = colour_of(sampled if inside is None else sampled[:, inside])
         background = Background.of(sampled, spread <= GREY)
-        scene = next((i for i, known in enumerate(backgrounds) if known.same_camera(background)), len(things))
+        scene = scene_among(backgrounds, background)
         if scene == len(things):
-            backgrounds.append(background)
             things.append([])
             trodden.append(np.zeros((height, width), np.bool_))
             colour.append(0.0)
@@ -77,7 +83,7 @@ def cut_objects(clips: Sequence[Bytes], seed: int, on_clip: Callable[[int], None
     every = [thing for of_scene in things for thing in of_scene]
     return Cutouts(
         things=tuple(map(tuple, things)),
-        textures=_textures(clips, np.random.default_rng(seed)),
+        textures=_textures(clips, inside, np.random.default_rng(seed)),
         trodden=np.stack(trodden),
         scene_of=tuple(scene_of),
         colour=tuple(colour),
@@ -103,8 +109,23 @@ class Background(NamedTuple):
 
     def same_camera(self, other: Background) -> bool:
         """Whether both show the same scene, at another hour perhaps; not whether one is in colour and one is not."""
-        alike = np.abs(self.pixels - other.pixels).mean() < SAME_SCENE or np.vdot(self.edges, other.edges) > SAME_EDGES
+        # Never less than what a codec's rounding makes of one picture.
+        most = min(SAME_SCENE, max(GREY, SAME_CONTRAST * min(self.pixels.std(), other.pixels.std())))
+        alike = np.abs(self.pixels - other.pixels).mean() < most or np.vdot(self.edges, other.edges) > SAME_EDGES
         return self.grey == other.grey and bool(alike)
+
+
+def scene_among(scenes: list[Background], background: Background) -> int:
+    """Which of the known scenes a clip's background shows; a new one is added to them."""
+    found = next((i for i, known in enumerate(scenes) if known.same_camera(background)), len(scenes))
+    if found == len(scenes):
+        scenes.append(background)
+    return found
+
+
+def colour_of(pixels: Bytes) -> float:
+    """How far the channels of frames' pixels [..., 3] lie apart, in levels: nearly the most."""
+    return float(np.quantile(apart(pixels), 0.99))
 
 
 def background_frames(clip: Bytes) -> Bytes:
@@ -207,11 +228,17 @@ def soft_alpha(mask: Floats) -> Bytes:
     return np.rint(255 * ndimage.gaussian_filter(mask, 0.7)).astype(np.uint8)
 
 
-def _textures(clips: Sequence[Bytes], rng: np.random.Generator) -> Bytes:
-    side = max(8, min(clips[0].shape[1:3]) // 4)
+def _textures(clips: Sequence[Bytes], inside: NDArray[np.bool_] | None, rng: np.random.Generator) -> Bytes:
+    """Squares of frames, their centres in the region."""
+    height, width = clips[0].shape[1:3]
+    side = max(8, min(height, width) // 4)
+    corners = height - side + 1, width - side + 1
+    within = None if inside is None else np.argwhere(inside[side // 2 :, side // 2 :][: corners[0], : corners[1]])
     squares = []
     for _ in range(TEXTURES):
         clip = clips[int(rng.integers(len(clips)))]
-        t, y, x = (rng.integers(extent) for extent in (len(clip), clip.shape[1] - side + 1, clip.shape[2] - side + 1))
+        t, y, x = (rng.integers(extent) for extent in (len(clip), *corners))
+        if within is not None and len(within):
+            y, x = within[rng.integers(len(within))]
         squares.append(clip[t, y : y + side, x : x + side])
     return np.stack(squares)

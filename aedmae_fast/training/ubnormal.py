@@ -32,10 +32,15 @@ SMALLEST = 6  # pixels of an object's mask at the model's size
 
 @dataclass(frozen=True)
 class UBnormalAnomalies:
-    """Things that the data set calls abnormal, at any place of the frame and of about their size."""
+    """Things that the data set calls abnormal, at any place of the frame and of about their size.
+
+    Args:
+        inside: bool [H, W], where they may be placed; None: anywhere.
+    """
 
     things: tuple[Thing, ...]
     size: tuple[int, int]  # height and width of the frames they are for
+    inside: NDArray[np.bool_] | None = None
 
     @cached_property
     def name(self) -> str:
@@ -46,7 +51,11 @@ class UBnormalAnomalies:
 
     def draw(self, scene: int, rng: Rng) -> Placed:
         thing = self.things[rng.integers(len(self.things))]
-        spot = np.array(self.size) * rng.uniform(0.1, 0.9, 2)
+        if self.inside is None:
+            spot = np.array(self.size) * rng.uniform(0.1, 0.9, 2)
+        else:
+            places = np.argwhere(self.inside)
+            spot = places[rng.integers(len(places))]
         crops, way = thing.crops, thing.path - thing.centre
         if rng.random() < 0.5:
             crops, way = crops[:, :, ::-1], way * (1, -1)
@@ -55,9 +64,14 @@ class UBnormalAnomalies:
 
 
 def read_ubnormal(
-    root: Path, size: tuple[int, int], on_video: Callable[[int], None] = lambda _: None
+    root: Path,
+    size: tuple[int, int],
+    on_video: Callable[[int], None] = lambda _: None,
+    inside: NDArray[np.bool_] | None = None,
 ) -> UBnormalAnomalies:
     """Cut the objects out of all abnormal training videos under ``root``, at the model's size.
+
+    ``inside``, bool [H, W], is where they may be placed; None: anywhere.
 
     Raises:
         ValueError: not UBnormal's layout, or nothing could be cut.
@@ -74,7 +88,7 @@ def read_ubnormal(
         on_video(1)
     if not things:
         raise ValueError(f"{root}: no object of UBnormal is large enough at {size[0]}x{size[1]}")
-    return UBnormalAnomalies(tuple(things), size)
+    return UBnormalAnomalies(tuple(things), size, inside)
 
 
 def _cut_video(video: Path, annotations: Path, size: tuple[int, int]) -> Iterator[Thing]:

@@ -62,3 +62,22 @@ def test_another_hour_is_the_same_scene_until_the_colour_goes() -> None:
     assert cutouts.scene_of == (0, 0, 1)
     assert cutouts.colour[0] > 0
     assert cutouts.colour[1] == 0
+
+
+def test_two_dark_cameras_are_two_scenes() -> None:
+    """At night all pictures are near each other in levels."""
+    clips = [(make_clip(camera=camera) / 12).astype(np.uint8) for camera in (0, 1, 0)]
+    assert cut_objects(clips, seed=0).scene_of == (0, 1, 0)
+
+
+def test_of_a_region_only_its_pixels_are_looked_at() -> None:
+    """What is outside of it is black: no texture, and no sign of how much colour there is."""
+    clip = make_clip()
+    inside = np.zeros((HEIGHT, WIDTH), np.bool_)
+    inside[20:28, 30:40] = True
+    clip[:, ~inside] = 0
+    cutouts = cut_objects([clip], seed=0, inside=inside)
+    centres = cutouts.textures[:, cutouts.textures.shape[1] // 2, cutouts.textures.shape[2] // 2]
+    assert centres.any(axis=-1).all()
+    (colour,) = cutouts.colour
+    assert colour > 0

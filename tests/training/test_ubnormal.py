@@ -53,6 +53,17 @@ def test_objects_are_cut_along_their_tracks(tmp_path: Path) -> None:
         assert 0 <= placed.thing.centre[1] < W / 2
 
 
+def test_of_a_region_they_are_placed_inside(tmp_path: Path) -> None:
+    make_tree(tmp_path)
+    inside = np.zeros((H // 2, W // 2), np.bool_)
+    inside[3:6, 30:35] = True
+    source = read_ubnormal(tmp_path, (H // 2, W // 2), inside=inside)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        row, column = np.rint(source.draw(0, rng).thing.centre).astype(int)
+        assert inside[row, column]
+
+
 def test_it_is_known_by_what_was_cut(tmp_path: Path) -> None:
     make_tree(tmp_path / "a")
     make_tree(tmp_path / "b")
