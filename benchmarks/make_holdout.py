@@ -18,6 +18,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -32,9 +34,10 @@ from tracks import SHORTEST, follow, pace
 
 from aedmae_fast.evaluation.layouts import LAYOUTS, read_dataset
 from aedmae_fast.training.cache import load_clips
+from aedmae_fast.training.objects import GREY, Background, background_frames, colour_of, scene_among
 from aedmae_fast.training.sample import count_frames, take_sample
 from aedmae_fast.training.things import Bytes, Floats, Thing, paste
-from aedmae_fast.video import open_video
+from aedmae_fast.video import VideoError, open_video
 
 EVERY = 4  # one in so many training clips is held out
 DRAWS = 1000  # of a path, at most
@@ -118,10 +121,8 @@ def whole_walkers(things: Sequence[Thing]) -> list[Thing]:
     return [thing for thing, fast, tall in measured if fast >= slowest and tall >= smallest]
 
 
-def anomalous(
-    clip: Bytes, kind: Kind, walks: Sequence[Thing], rng: np.random.Generator
-) -> tuple[Bytes, NDArray[np.bool_]]:
-    """A copy of a clip [T, H, W, 3] with one anomaly in it, and where it is [T, H, W]."""
+def paste_anomaly(clip: Bytes, kind: Kind, walks: Sequence[Thing], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Paste an anomaly into a clip [T, H, W, 3]. Returns where it is, [T, H, W]."""
     usual = float(np.median([np.hypot(*pace(walk)) for walk in walks]))
     for _ in range(DRAWS):  # until it stays in the picture for long enough
         walk = walks[rng.integers(len(walks))]
@@ -140,12 +141,11 @@ def anomalous(
     at = np.rint(np.arange(len(path)) * times).astype(int) if kind.strides else np.full(len(path), len(walk.path) // 2)
     there_and_back = np.abs((at + len(walk.path) - 1) % (2 * len(walk.path) - 2) - len(walk.path) + 1)
     crops = kind.dress(walk.crops, rng)[there_and_back]
-    result = put(clip, Thing(crops, path), float(rng.uniform(0.9, 1.15)), rng)
-    return result, (result != clip).any(axis=-1)
+    return put(clip, Thing(crops, path), float(rng.uniform(0.9, 1.15)), rng)
 
 
-def with_decoys(clip: Bytes, walks: Sequence[Thing], rng: np.random.Generator) -> Bytes:
-    """A copy of a clip in which others walk as they did, in their own row: nothing unusual, but pasted too.
+def paste_decoys(clip: Bytes, walks: Sequence[Thing], rng: np.random.Generator) -> None:
+    """Let others walk through a clip as they did, in their own row: nothing unusual, but pasted too.
 
     Without them a network that knows pasted pixels when it sees them would look like one that knows what is unusual.
     """
@@ -154,21 +154,23 @@ def with_decoys(clip: Bytes, walks: Sequence[Thing], rng: np.random.Generator) -
         walk, other = (walks[i] for i in rng.integers(len(walks), size=2))
         path = walk.path + np.array([0, other.path[0, 1] - walk.path[0, 1]], np.float32)
         if np.all((path > 0) & (path < clip.shape[1:3])):
-            clip = put(clip, Thing(walk.crops, path), 1.0, rng)
+            put(clip, Thing(walk.crops, path), 1.0, rng)
             pasted += 1
-    return clip
 
 
-def put(clip: Bytes, thing: Thing, size: float, rng: np.random.Generator) -> Bytes:
-    """A copy of a clip with something followed in it, at some time; it fades in and out."""
+def put(clip: Bytes, thing: Thing, size: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Paste something followed into a clip, at some time; it fades in and out. Returns what changed, [T, H, W]."""
     count = min(len(thing.path), len(clip))
     first = int(rng.integers(len(clip) - count + 1))
     at = np.arange(count)
     crops = thing.crops[:count].astype(np.float32)
     crops[..., 3] *= np.clip(np.minimum(at + 1, count - at) / FADE, 0, 1)[:, None, None]
-    result = clip.copy()
-    paste(result[first : first + count], Thing(np.rint(crops).astype(np.uint8), thing.path[:count]), (size, size))
-    return result
+    frames = clip[first : first + count]
+    before = frames.copy()
+    paste(frames, Thing(np.rint(crops).astype(np.uint8), thing.path[:count]), (size, size))
+    changed = np.zeros(clip.shape[:3], np.bool_)
+    changed[first : first + count] = (frames != before).any(axis=-1)
+    return changed
 
 
 def write_clip(folder: Path, name: str, clip: Bytes, where: NDArray[np.bool_]) -> None:
@@ -193,33 +195,78 @@ def main() -> None:
     options = parser.parse_args()
     if options.frames is not None and options.frames < 1:
         parser.error(f"--frames: expected at least 1, found {options.frames}")
+    if options.out.exists():
+        parser.error(f"--out {options.out}: exists already; name another one, or delete it first")
     paths = read_dataset(options.data, options.layout).train
     if len(paths) < EVERY:
         parser.error(f"{options.data}: at least {EVERY} training clips are needed, found {len(paths)}")
+    names = names_of(paths)
+    if len(set(names.values())) < len(names):
+        parser.error(f"{options.data}: two clips would have one name, as a-b/c.mp4 and a/b-c.mp4 have; rename one")
     out = paths[EVERY - 1 :: EVERY]
-    folder = Path(os.path.commonpath([path.parent for path in paths]))
-    with closing(open_video(min(out))) as video:
-        size = video.info.height, video.info.width
     videos = [count_frames(path) for path in out]
-    clips = load_clips(take_sample(videos, options.frames or sum(video.frames for video in videos)), size, None)
-    walks = whole_walkers([thing for clip in clips.frames for thing in follow(clip)])
-    if not walks:
-        parser.error(f"{options.data}: nothing moves on its own in the held-out clips, so there is nothing to paste")
-    (options.out / "train").mkdir(parents=True)
-    for path in paths:
-        if path not in out:
-            (options.out / "train" / "-".join(path.relative_to(folder).parts)).symlink_to(path.resolve())
-    print(f"{len(paths) - len(out)} clips to train on, {len(out)} held out, {len(walks)} things that walk through them")
-    for index, (piece, clip) in enumerate(zip(clips.pieces, clips.frames, strict=True)):
-        path = piece.path.relative_to(folder)
-        of = "-".join((path if piece.path.is_dir() else path.with_suffix("")).parts)  # a folder's dots are no suffix
-        of += f"-{piece.start_s:.0f}s" if piece.frames is not None else ""
-        for number, (name, kind) in enumerate(KINDS.items()):
-            rng = np.random.default_rng([options.seed, index, number])
-            pasted, where = anomalous(with_decoys(clip, walks, rng), kind, walks, rng)
-            write_clip(options.out / "test", f"{of}-{name}", pasted, where)
-            seen = np.count_nonzero(np.any(where, axis=(1, 2)))
-            print(f"test/{of}-{name}: {seen} of {len(clip)} frames are anomalous")
+    pieces = take_sample(videos, options.frames or sum(video.frames for video in videos))
+    beside = options.out.resolve().parent
+    beside.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="holdout-", dir=beside) as decoded:
+        clips = load_clips(pieces, size_of(out), Path(decoded))  # on the disk: at their full size they may be large
+        cameras, walks = walks_of(clips.frames)
+        if not any(walks.values()):
+            parser.error(f"{options.data}: nothing moves by itself in the held-out clips, so there is nothing to paste")
+        (options.out / "train").mkdir(parents=True)
+        for path in paths:
+            if path not in out:
+                (options.out / "train" / names[path]).symlink_to(path.resolve())
+        walking = sum(map(len, walks.values()))
+        print(f"{len(paths) - len(out)} clips to train on, {len(out)} held out; {walking} things walk through those")
+        for index, (piece, camera, clip) in enumerate(zip(clips.pieces, cameras, clips.frames, strict=True)):
+            name = names[piece.path]
+            of = name if piece.path.is_dir() else str(Path(name).with_suffix(""))  # a folder's dots are no suffix
+            of += f"-{piece.start_s:.0f}s" if piece.frames is not None else ""
+            if walks[camera]:
+                write_anomalies(options.out / "test", of, clip, walks[camera], [options.seed, index])
+            else:
+                print(f"{of}: left out; nothing walks through the clips of its camera")
+
+
+def walks_of(clips: Sequence[Bytes]) -> tuple[list[int], dict[int, list[Thing]]]:
+    """Which camera each clip is of, as training tells them apart, and what walks before each camera."""
+    known: list[Background] = []
+    cameras, followed = [], defaultdict(list)
+    for clip in clips:
+        frames = background_frames(clip)
+        cameras.append(scene_among(known, Background.of(frames, colour_of(frames) <= GREY)))
+        followed[cameras[-1]] += follow(clip)
+    return cameras, {camera: whole_walkers(things) for camera, things in followed.items()}
+
+
+def write_anomalies(folder: Path, of: str, clip: Bytes, walks: Sequence[Thing], seed: Sequence[int]) -> None:
+    """A copy of the clip with each kind of anomaly in it."""
+    for number, (name, kind) in enumerate(KINDS.items()):
+        rng = np.random.default_rng([*seed, number])
+        pasted = np.array(clip)
+        paste_decoys(pasted, walks, rng)
+        where = paste_anomaly(pasted, kind, walks, rng)
+        write_clip(folder, f"{of}-{name}", pasted, where)
+        seen = np.count_nonzero(np.any(where, axis=(1, 2)))
+        print(f"test/{of}-{name}: {seen} of {len(clip)} frames are anomalous")
+
+
+def names_of(paths: Sequence[Path]) -> dict[Path, str]:
+    """What each clip is called in one folder: the folders that it lies in are part of its name."""
+    folder = Path(os.path.commonpath([path.parent for path in paths]))
+    return {path: "-".join(path.relative_to(folder).parts) for path in paths}
+
+
+def size_of(paths: Sequence[Path]) -> tuple[int, int]:
+    """Height and width of the first clip that can be read."""
+    for path in sorted(paths):
+        try:
+            with closing(open_video(path)) as video:
+                return video.info.height, video.info.width
+        except VideoError as error:
+            print(f"{path}: {error}", file=sys.stderr)
+    sys.exit("none of the held-out clips can be read")
 
 
 if __name__ == "__main__":

@@ -66,6 +66,49 @@ def test_of_long_videos_a_sample_is_held_out(tmp_path: Path) -> None:
     assert all(len(clip.labels) == 256 for clip in dataset.test)
 
 
+def test_nobody_walks_through_another_cameras_clips(tmp_path: Path) -> None:
+    """The second camera sees the same things four rows lower. Its first clip held out cannot be read."""
+    for hour in range(4):
+        for camera in range(2):
+            clip = np.roll(make_clip(160, seed=hour, camera=camera), 4 * camera, axis=1)
+            write_frames(tmp_path / "videos" / f"camera{camera}" / f"{hour}", clip)
+    for name in ("0.mp4", "1.mp4", "2.mp4", "3.mp4"):
+        (tmp_path / "videos" / "a" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "videos" / "a" / name).write_text("no video")
+    command = [sys.executable, str(ROOT / "benchmarks" / "make_holdout.py"), "--data", str(tmp_path / "videos")]
+    subprocess.run([*command, "--out", str(tmp_path / "new" / "holdout")], check=True)
+    test = read_dataset(tmp_path / "new" / "holdout", "clips").test
+    kinds = ("cart", "cyclist", "runner")
+    assert [clip.name for clip in test] == [f"camera{camera}-3-{kind}" for camera in range(2) for kind in kinds]
+    original = make_clip(160, seed=3)
+    for clip in test[:3]:
+        frames = np.stack([np.asarray(Image.open(path))[..., ::-1] for path in sorted(clip.path.iterdir())])
+        decoys = (frames != original).any(axis=-1) & ~np.stack(list(clip.masks()))
+        assert decoys.any()
+        assert not decoys[:, 29:].any()  # where only the second camera's things are
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["holdout"]
+
+
+def test_what_is_there_already_is_told_before_anything_is_decoded(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [*COMMAND, "--data", str(tmp_path / "nowhere"), "--out", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert "exists already" in run.stderr
+
+
+def test_two_clips_that_would_have_one_name(tmp_path: Path) -> None:
+    for name in ("a-b/c", "a/b-c", "d", "e"):
+        write_frames(tmp_path / "videos" / name, make_clip(2))
+    command = [sys.executable, str(ROOT / "benchmarks" / "make_holdout.py"), "--data", str(tmp_path / "videos")]
+    run = subprocess.run([*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert "rename one" in run.stderr
+
+
 def test_too_few_clips(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     for name in ("01.mp4", "02.mp4"):
@@ -84,5 +127,5 @@ def test_where_nothing_moves_nothing_is_left_behind(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "make_holdout.py"), "--data", str(tmp_path / "videos")]
     run = subprocess.run([*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=False)
     assert run.returncode == 2
-    assert "nothing moves on its own in the held-out clips" in run.stderr
+    assert "nothing moves by itself in the held-out clips" in run.stderr
     assert not (tmp_path / "out").exists()
