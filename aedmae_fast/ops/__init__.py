@@ -1,4 +1,8 @@
-"""The operations that carry the speed: one file each, with its formula, a plain PyTorch version and its backends."""
+"""The operations that carry the speed: one file each, with its formula, a plain PyTorch version and its backends.
+
+Of them only ``attention`` is differentiable; another's gradient is a NotImplementedError. The plain versions,
+``<op>_reference`` in the op's file, are differentiable.
+"""
 
 from aedmae_fast.ops.attention import attention
 from aedmae_fast.ops.discrepancy_map import discrepancy_map

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from aedmae_fast.ops import native
-from aedmae_fast.ops.library import register, register_gradient
+from aedmae_fast.ops.library import register
 from aedmae_fast.ops.threads import on_threads
 from aedmae_fast.ops.triton import triton_backend, with_triton
 
@@ -19,7 +19,9 @@ __all__ = ["attention"]
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    """Attention of every head, heads side by side in the result. Differentiable, once, in ``q``, ``k`` and ``v``.
+    """Attention of every head, heads side by side in the result.
+
+    Differentiable, once, in ``q``, ``k`` and ``v``: a second derivative is a NotImplementedError.
 
     Args:
         q, k, v: float32 or bfloat16 [B, heads, N, D], of any strides; fastest contiguous in the last dimension. N >= 1.
@@ -129,6 +131,8 @@ register(
     cuda=with_triton("attention", attention_reference),
     fake=_fake,
     backends=lambda: {"cpu": native.cpu_backend(), "cuda": triton_backend()},
+    gradient=_backward,
+    save=_save,
 )
 register(  # of q, k and v, [B, N, heads, D]; out is attention's result, [B, N, heads * D], and grad its gradient
     "attention_gradient(Tensor q, Tensor k, Tensor v, Tensor out, Tensor grad, float scale)"
@@ -138,4 +142,3 @@ register(  # of q, k and v, [B, N, heads, D]; out is attention's result, [B, N, 
     fake=_gradient_fake,
     backends=lambda: {"cpu": native.cpu_backend(), "cuda": "PyTorch"},
 )
-register_gradient("attention", _backward, _save)

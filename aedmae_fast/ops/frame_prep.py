@@ -269,5 +269,6 @@ register(
     cuda=_cuda,
     fake=_fake,
     backends=cuda_or_triton,
+    of_integers=True,
 )
 _OPERATOR = torch.ops.aedmae.frame_prep.default  # looked up once: saves a microsecond or two a call

@@ -1,6 +1,9 @@
 """The ``aedmae`` operator namespace of PyTorch: ``torch.ops.aedmae.<op>``.
 
 ``torch.library.Library`` and not ``custom_op``: a call costs a third.
+
+Only ``attention`` has a gradient, which has none itself. One that is asked of another operator is a
+NotImplementedError, not nothing: the plain versions, ``<op>_reference``, are differentiable.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["BACKENDS", "register", "register_gradient"]
+__all__ = ["BACKENDS", "register"]
 
 # It lives as long as the process: with it, the operators would go.
 _LIBRARY = torch.library.Library("aedmae", "FRAGMENT")
@@ -24,6 +27,9 @@ def register(
     cuda: Callable[..., Any],
     fake: Callable[..., Any],
     backends: Callable[[], dict[str, str]],
+    gradient: Callable[..., Any] | None = None,
+    save: Callable[..., None] | None = None,
+    of_integers: bool = False,
 ) -> None:
     """Defines an operator.
 
@@ -33,21 +39,26 @@ def register(
         cuda: Implementation for CUDA tensors.
         fake: Shapes and dtypes of the results only, for meta tensors and ``torch.compile``.
         backends: What ``cpu`` and ``cuda`` run on and why on nothing faster, by device type.
+        gradient: ``(ctx, gradients of the results...) -> gradients of the arguments``; None: a NotImplementedError.
+        save: ``(ctx, arguments, results)``: keeps in ``ctx`` what ``gradient`` needs.
+        of_integers: Its tensors are integers, of which nobody can ask a gradient; not to be ready for that saves 10 us
+            a call outside of ``torch.inference_mode()``.
     """
     name = schema.split("(")[0]
     _LIBRARY.define(schema, tags=torch.Tag.pt2_compliant_tag)
     _LIBRARY.impl(name, cpu, "CPU")
     _LIBRARY.impl(name, cuda, "CUDA")
     torch.library.register_fake(f"aedmae::{name}", fake, lib=_LIBRARY)
+    if not of_integers:
+        gradient = gradient or _no_gradient(name)
+        torch.library.register_autograd(f"aedmae::{name}", gradient, setup_context=save, lib=_LIBRARY)
     BACKENDS[name] = backends
 
 
-def register_gradient(name: str, gradient: Callable[..., Any], save: Callable[..., None]) -> None:
-    """Makes a registered operator differentiable, as :func:`torch.library.register_autograd` says.
+def _no_gradient(name: str) -> Callable[..., Any]:
+    def refuse(*_: Any) -> Any:
+        raise NotImplementedError(
+            f"aedmae::{name} has no gradient; compute under torch.no_grad(), or use {name}_reference, which has one"
+        )
 
-    Args:
-        name: The operator's.
-        gradient: ``(ctx, gradients of the results...) -> gradients of the arguments``.
-        save: ``(ctx, arguments, results)``: keeps in ``ctx`` what ``gradient`` needs.
-    """
-    torch.library.register_autograd(f"aedmae::{name}", gradient, setup_context=save, lib=_LIBRARY)
+    return refuse

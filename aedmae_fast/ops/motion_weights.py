@@ -91,4 +91,5 @@ register(
     cuda=_cuda,
     fake=_fake,
     backends=cuda_or_triton,
+    of_integers=True,
 )
