@@ -120,14 +120,12 @@ class Scorer:
         return next(self.score_many([path]))
 
     def score_many(self, paths: Iterable[str | Path]) -> Iterator[ClipScores]:
-        """Score many, decoded ahead and batched together; yields in the order of ``paths``."""
-        waiting: dict[int, ClipScores] = {}
-        due = 0
-        for index, result in self.score_unordered(paths):
-            waiting[index] = result
-            while due in waiting:
-                yield waiting.pop(due)
-                due += 1
+        """Score many, decoded ahead and batched together; yields in the order of ``paths``.
+
+        Raises:
+            TypeError: at once, for one path: :meth:`score` takes it.
+        """
+        return _in_order(self.score_unordered(paths))
 
     def score_unordered(
         self,
@@ -145,7 +143,12 @@ class Scorer:
             on_map: called with a clip's index and each of its maps, as :meth:`maps` yields them: in order, the last
                 before its scores are yielded.
             on_taken: called with a clip's index before its file is touched, in a decoder's thread, one at a time.
+
+        Raises:
+            TypeError: as :meth:`score_many`.
         """
+        if isinstance(paths, (str, Path)):  # a string would be taken letter by letter
+            raise TypeError(f"paths: expected several, found the one path {str(paths)!r}; score() takes one")
         listed: dict[int, Path] = {}
 
         def sources() -> Iterator[Source]:
@@ -155,11 +158,14 @@ class Scorer:
                     on_taken(index)
                 yield self._source(listed[index])
 
-        for index, found in self._run(sources(), on_opened, on_scored, maps=on_map is not None):
-            if isinstance(found, ClipState):
-                yield index, found.result(listed.pop(index))
-            elif on_map:
-                on_map(index, found)
+        def results() -> Iterator[tuple[int, ClipScores]]:
+            for index, found in self._run(sources(), on_opened, on_scored, maps=on_map is not None):
+                if isinstance(found, ClipState):
+                    yield index, found.result(listed.pop(index))
+                elif on_map:
+                    on_map(index, found)
+
+        return results()
 
     def maps(self, path: str | Path) -> ClipMaps:
         """The anomaly maps of one video file or folder of frames: of each frame what its raw score is pooled from.
@@ -329,3 +335,13 @@ class Scorer:
         frames = 2 * REACH * self._workers + 3 * batch * seen + BLOCK
         mapped = maps or self.preset.pool == "max"
         return frames, (self.preset.map_filter[0] - 1) * self._workers + 2 * batch if mapped else 0
+
+
+def _in_order(results: Iterable[tuple[int, ClipScores]]) -> Iterator[ClipScores]:
+    waiting: dict[int, ClipScores] = {}
+    due = 0
+    for index, result in results:
+        waiting[index] = result
+        while due in waiting:
+            yield waiting.pop(due)
+            due += 1

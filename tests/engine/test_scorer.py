@@ -276,6 +276,15 @@ def test_an_error_in_the_list_of_paths_reaches_the_caller(tiny_model: AedMae, cl
         list(Scorer(tiny_model).score_many(paths()))
 
 
+@pytest.mark.parametrize("kind", [str, Path])
+def test_one_path_is_not_several(tiny_model: AedMae, clips: list[Path], kind: type) -> None:
+    """At once, not when the first result is asked for."""
+    scorer = Scorer(tiny_model)
+    for method in (scorer.score_many, scorer.score_unordered):
+        with pytest.raises(TypeError, match=r"paths: expected several, found .*mp4'; score\(\) takes one"):
+            method(kind(clips[0]))
+
+
 def test_nan_is_a_failure_not_a_score(tiny_model: AedMae) -> None:
     with torch.no_grad():
         tiny_model.decoder_pred.bias[0] = torch.nan
