@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 WINDOW = (-3, 0, 3)  # frames that the network sees around frame t (paper, section 3)
 CHANNELS = 3  # BGR
@@ -131,6 +131,14 @@ CONFIGS: dict[str, ModelConfig] = {
 }
 
 
+def _check_names(values: Any) -> None:
+    """Each field of a dataclass with a choice of names has one of them: another would silently be one of them."""
+    for name, hint in get_type_hints(type(values)).items():
+        if get_origin(hint) is Literal and getattr(values, name) not in get_args(hint):
+            expected, found = " or ".join(map(repr, get_args(hint))), getattr(values, name)
+            raise ValueError(f"{type(values).__name__}.{name}: expected {expected}, found {found!r}")
+
+
 @dataclass(frozen=True)
 class Gaussian:
     """Temporal smoothing of a clip's raw scores.
@@ -144,8 +152,11 @@ class Gaussian:
     kind: Literal["release", "centred"] = "centred"
 
     def __post_init__(self) -> None:
-        if self.taps < 1 or self.taps % 2 == 0 or self.sigma <= 0:
-            raise ValueError(f"Gaussian: expected an odd number of taps and sigma > 0, found {self.taps}, {self.sigma}")
+        _check_names(self)
+        if self.taps < 1 or self.taps % 2 != 1 or not 0 < self.sigma < math.inf:
+            raise ValueError(
+                f"Gaussian: expected an odd number of taps and a finite sigma > 0, found {self.taps}, {self.sigma}"
+            )
 
 
 @dataclass(frozen=True)
@@ -166,7 +177,11 @@ class ScoringPreset:
     min_max: bool = False  # stretch each clip's smoothed scores to [0, 1]
 
     def __post_init__(self) -> None:
-        if any(extent < 1 or extent % 2 == 0 for extent in self.map_filter):
+        _check_names(self)
+        for name in ("colour_weight", "abnormal_weight", "gap_weight", "class_weight"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"ScoringPreset.{name}: expected a finite number, found {getattr(self, name)}")
+        if len(self.map_filter) != 3 or any(extent < 1 or extent % 2 != 1 for extent in self.map_filter):
             raise ValueError(f"ScoringPreset.map_filter: expected three odd numbers, found {self.map_filter}")
         if self.pool == "mean" and self.map_filter != (1, 1, 1):
             raise ValueError("ScoringPreset.map_filter: a mean over the frame needs no filter; expected (1, 1, 1)")
