@@ -270,11 +270,11 @@ def _choices(options: argparse.Namespace, scorer: Scorer | Fleet) -> dict[str, C
         about = "; random weights: the scores mean nothing"
     elif options.checkpoint in bundled_names():
         about = "; it knows the scene it was trained on: for yours, python -m aedmae_fast.train --data NORMAL --out RUN"
-    decoder = "PyAV for files, Pillow for folders of frames" if options.decoder == "auto" else "asked for"
+    decoder = "PyAV" if options.decoder == "auto" else "asked for"
     choices = {
         "checkpoint": Choice(options.checkpoint, network + about),
         **scorer.choices,
-        "decoder": Choice(options.decoder, decoder),
+        "decoder": Choice(options.decoder, f"{decoder} for files, Pillow for folders of frames"),
     }
     if options.maps:
         size = f"{config.height}x{config.width}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 
@@ -15,6 +16,7 @@ from aedmae_fast.model.network import AedMae
 from aedmae_fast.model.region import Region, load_region
 from aedmae_fast.ops import native
 from aedmae_fast.ops.triton import why_no_fp8
+from aedmae_fast.video import Decoder
 from aedmae_fast.video.nvdec import why_no_nvdec
 
 
@@ -42,8 +44,8 @@ def choose_all(
     stride: int = 1,
 ) -> tuple[ScoringPreset, dict[str, Choice]]:
     """What a :class:`aedmae_fast.Scorer`'s settings become on a device: the preset, and every choice by its name."""
-    if stride < 1:
-        raise ChoiceError(f"stride: expected a whole number from 1, found {stride}")
+    if _whole(stride) < 1:
+        raise ChoiceError(f"stride: expected a whole number from 1, found {stride!r}")
     of_preset, chosen_preset = choose_preset(preset, config)
     place = choose_device(device)
     check_decoder(decoder, place.value)
@@ -143,7 +145,9 @@ def _choose_fp8(device: str) -> Choice:
 
 
 def check_decoder(wish: str, device: str) -> None:
-    """Raise where a decoder does not go with a device, or cannot be had."""
+    """Raise where there is no such decoder, it does not go with a device, or it cannot be had."""
+    if wish not in get_args(Decoder):
+        raise ChoiceError(f"decoder: expected {', '.join(get_args(Decoder))}, found {wish!r}")
     if wish in ("dali", "nvdec") and torch.device(device).type != "cuda":
         raise ChoiceError(f"decoder: {wish!r} decodes on a GPU, but the device is {device}; use auto or pyav")
     if wish == "nvdec" and (reason := why_no_nvdec()):
@@ -213,9 +217,13 @@ def choose_workers(wish: int | str, device: str) -> Choice:
 
 def _positive(name: str, wish: int | str) -> int:
     try:
-        value = int(wish)
+        value = int(wish) if isinstance(wish, str) else _whole(wish)
     except ValueError:
         value = 0
     if value < 1:
         raise ChoiceError(f"{name}: expected auto or a whole number from 1, found {wish!r}")
     return value
+
+
+def _whole(value: object) -> int:
+    return int(value) if isinstance(value, Integral) else 0  # NumPy's too

@@ -51,7 +51,7 @@ class Scorer:
             to one thread an operation for the whole process. Where this and ``batch_size`` are ``auto``, what is
             fastest is measured, once on a machine (engine/calibrate.py).
         workers: decoder threads, or ``auto``.
-        decoder: ``auto``, ``pyav``, ``images``, ``dali`` (GPU), ``nvdec`` (GPU).
+        decoder: of files: ``auto``, ``pyav``, ``dali`` (GPU), ``nvdec`` (GPU).
         stride: score every N-th frame, on its true neighbours; the frames between are interpolated.
         region: image file, white where to look and black where not (model/region.py); by default the network's own, if
             it was trained with one, else the whole picture.

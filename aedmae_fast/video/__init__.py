@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 Matrix = Literal["bt601", "bt709", "bt2020"]
-Decoder = Literal["auto", "pyav", "images", "dali", "nvdec"]
+Decoder = Literal["auto", "pyav", "dali", "nvdec"]  # of files; a folder of frames is always read by Pillow
 
 
 class Status(str, Enum):
@@ -55,7 +55,7 @@ class VideoInfo:
     fps: float  # average frames per second; 0 < fps < inf
     expected_frames: int | None  # from the container; None where it does not say
     codec: str  # e.g. "h264"; "images" for a folder of frames
-    decoder: Decoder
+    decoder: str  # what decoded it: "pyav", "dali", "nvdec"; "images" for a folder of frames
 
 
 @dataclass(frozen=True)
@@ -112,23 +112,20 @@ def open_video(path: str | Path, decoder: Decoder = "auto", device: str = "cuda"
 
     Args:
         path: A video file, or a folder whose images are the frames in natural order.
-        decoder: ``auto`` takes ``images`` for a folder and ``pyav`` for a file. ``dali`` and ``nvdec`` (PyAV) decode on
-            a GPU, and leave files that they are not good at to ``pyav``.
+        decoder: of a file; ``auto`` is ``pyav``. ``dali`` and ``nvdec`` (PyAV) decode on a GPU, and leave files that
+            they are not good at to ``pyav``.
         device: Where ``dali`` and ``nvdec`` decode to; the others hand over planes on the host.
 
     Raises:
         ImportError: ``dali`` is asked for and not installed.
         VideoError: Nothing can be decoded from ``path`` (missing, not a video, no video stream, unknown codec).
-        ValueError: ``decoder`` does not fit ``path``, or there is no GPU for it.
+        ValueError: There is no GPU for ``decoder``.
     """
     from aedmae_fast.video import images, pyav  # not above: they import this module, and DALI is large and optional
 
     path = Path(path)
-    if decoder == "auto":
-        decoder = "images" if path.is_dir() else "pyav"
-    if (decoder == "images") != path.is_dir():
-        kind = "a folder" if path.is_dir() else "not a folder"
-        raise ValueError(f"decoder={decoder!r} does not fit {path}: it is {kind}; use 'images' for folders of frames")
+    if path.is_dir():
+        return images.ImageFolder(path)
     if decoder == "dali":
         from aedmae_fast.video import dali
 
@@ -137,7 +134,7 @@ def open_video(path: str | Path, decoder: Decoder = "auto", device: str = "cuda"
         from aedmae_fast.video import nvdec
 
         return nvdec.open_file(path, device)
-    return images.ImageFolder(path) if decoder == "images" else pyav.PyavVideo(path)
+    return pyav.PyavVideo(path)
 
 
 def open_part(path: str | Path, start_s: float, frames: int | None = None, seek: bool = True) -> Video:

@@ -399,8 +399,12 @@ def test_stream_refuses_what_it_cannot(tiny_model: AedMae) -> None:
         ({"precision": "fp16"}, "precision: expected auto or one of fp32, bf16, int8, fp8, found 'fp16'"),
         ({"preset": "best"}, "preset: expected auto or one of"),
         ({"batch_size": 0}, "batch_size: expected auto or a whole number from 1, found 0"),
+        ({"batch_size": 2.7}, "batch_size: expected auto or a whole number from 1, found 2.7"),
+        ({"threads": "1.0"}, "threads: expected auto or a whole number from 1, found '1.0'"),
         ({"workers": "many"}, "workers: expected auto or"),
         ({"stride": 0}, "stride: expected a whole number from 1"),
+        ({"stride": 1.5}, "stride: expected a whole number from 1, found 1.5"),
+        ({"decoder": "ffmpeg"}, "decoder: expected auto, pyav, dali, nvdec, found 'ffmpeg'"),
         ({"decoder": "dali", "device": "cpu"}, "decoder: 'dali' decodes on a GPU, but the device is cpu"),
     ],
 )

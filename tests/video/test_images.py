@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from aedmae_fast.video import Outcome, Status, VideoError, open_video
+from aedmae_fast.video import Decoder, Outcome, Status, VideoError, open_video
 from aedmae_fast.video.images import FRAMES_FPS, ImageFolder, is_frame_folder, natural_key
 from tests.clips import picture, read_index
 from tests.video.nobody import needs_root, run_as_nobody
@@ -29,6 +30,12 @@ def only_plane(folder: Path) -> torch.Tensor:
     assert plane.stride(-1) == 1
     assert chunk.full_range == (plane.ndim == 3)
     return plane[0]
+
+
+def test_the_decoder_is_one_of_files(tmp_path: Path) -> None:
+    fill(tmp_path, 3)
+    for decoder in get_args(Decoder):
+        assert open_video(tmp_path, decoder).info.decoder == "images"
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "tiff", "bmp", "jpg", "jpeg", "webp", "JPG"])
