@@ -21,6 +21,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from runpy import run_path
 
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
 from setuptools import Extension, setup
@@ -38,6 +39,8 @@ ISA_FLAGS = {  # by the end of a source's name; all other sources are compiled f
     "_avx512_bf16": AVX512_BF16,
     "_amx": [*AVX512_BF16, "-mamx-tile", "-mamx-bf16", "-mamx-int8"],
 }
+ROOT = Path(__file__).parent
+SOURCES = run_path(str(ROOT / "aedmae_fast/sources.py"))["fingerprint"](ROOT)  # the package itself would import torch
 OLDEST_COMPILERS = "expected gcc 11 or clang 12 or a later one; CXX and CC choose it"
 
 
@@ -123,7 +126,10 @@ def extensions(cuda: Cuda) -> list[Extension]:
         Pybind11Extension(
             "aedmae_fast._cpu",
             bindings,
-            define_macros=[("AEDMAE_CUDA_STATUS", json.dumps(cuda.status))],  # JSON's quoting is also C's
+            define_macros=[  # JSON's quoting is also C's
+                ("AEDMAE_CUDA_STATUS", json.dumps(cuda.status)),
+                ("AEDMAE_SOURCES", json.dumps(SOURCES)),
+            ],
             libraries=["aedmae_fast"],
             extra_link_args=["-Wl,-rpath,$ORIGIN"],
             **module,
@@ -200,7 +206,14 @@ class BuildExt(build_ext):
         super().build_extensions()
 
 
+def require_linux(system: str = platform.system()) -> None:
+    """The linker's flags are GNU ld's, and the package asks /proc and resource."""
+    if system != "Linux":
+        raise SystemExit(f"aedmae_fast builds and runs on Linux only, found {system}")
+
+
 if __name__ == "__main__":
+    require_linux()
     BuildExt.cuda = find_cuda()
     print(f"aedmae_fast: CPU kernels are built; CUDA kernels: {BuildExt.cuda.status}")
     ParallelCompile(default=0, max=4).install()

@@ -61,6 +61,7 @@ def _cpu() -> dict[str, str]:
             "isa": f"{module.isa()} (of {', '.join(module.isas())})",
             "amx": f"none: {reason}" if (reason := module.why_no_amx()) else "to be had",
             "compiler": module.build_info()["compiler"],
+            "sources": module.build_info()["sources"],
         }
     except (ImportError, ValueError) as error:  # never built; AEDMAE_CPU_ISA is not to be had
         return {"isa": f"none: {error}"}

@@ -86,6 +86,12 @@ def test_wishes_that_cannot_be_met_end_the_build(build: ModuleType, wish: dict[s
         build.find_cuda({"PATH": "", **wish})
 
 
+def test_other_systems_are_refused(build: ModuleType) -> None:
+    build.require_linux()
+    with pytest.raises(SystemExit, match="builds and runs on Linux only, found Darwin"):
+        build.require_linux("Darwin")
+
+
 def test_extensions(build: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     names = {nvcc: [e.name for e in build.extensions(build.Cuda(nvcc=nvcc, archs=["80"]))] for nvcc in ("", "nvcc")}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from aedmae_fast import env, ops
 from aedmae_fast.ops import native
+from aedmae_fast.sources import fingerprint
 
 
 def test_every_op_says_what_it_runs_on() -> None:
@@ -25,6 +27,32 @@ def test_it_prints_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines["cpu amx"].strip() == (f"none: {reason}" if (reason := native.cpu().why_no_amx()) else "to be had")
     assert ("amx" in native.cpu().isas()) == (not reason)
     assert {f"ops {name} cuda".strip() for name in env.describe()["ops"]} <= {name.strip() for name in lines}
+
+
+def test_kernels_of_other_sources_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = native.cpu().build_info()["sources"]
+    assert env.describe()["cpu"]["sources"] == built == fingerprint(native.ROOT)
+    monkeypatch.setattr(native, "ROOT", tmp_path)
+    native.cpu.cache_clear()
+    native.cpu()  # no sources here, as beside an installed wheel
+    header = tmp_path / "csrc" / "cpu" / "levels.h"
+    header.parent.mkdir(parents=True)
+    header.write_text("// other sources\n")
+    native.cpu.cache_clear()
+    with pytest.raises(ImportError, match=rf"built from {built}, but .* in {tmp_path} are \w{{12}}: run `pip install"):
+        native.cpu()
+    assert "built from" in env.describe()["cpu"]["isa"]
+
+
+def test_the_fingerprint_is_of_the_sources_alone(tmp_path: Path) -> None:
+    (tmp_path / "csrc").mkdir()
+    seen = {fingerprint(tmp_path)}
+    for name, content in (("a.h", "1"), ("a.h", "2"), ("b.cu", "2"), ("b.cpp", "2")):
+        (tmp_path / "csrc" / name).write_text(content)
+        seen.add(fingerprint(tmp_path))
+    assert len(seen) == 5
+    (tmp_path / "csrc" / "a.h~").write_text("3")  # an editor's
+    assert fingerprint(tmp_path) in seen
 
 
 def test_a_tree_that_was_never_built_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:

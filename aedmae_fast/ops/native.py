@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import functools
 import importlib
+from pathlib import Path
 from types import ModuleType
 
 import torch
 
+from aedmae_fast.sources import fingerprint
+
 __all__ = ["DTYPES", "address", "cpu", "cpu_backend", "cpu_has_bf16", "cpu_has_vnni", "cuda", "why_no_cuda"]
 
 DTYPES = (torch.float32, torch.bfloat16)  # of the network's kernels
+ROOT = Path(__file__).resolve().parents[2]  # of the checkout, where this is one
 
 
 def address(tensor: torch.Tensor | None) -> int:
@@ -26,15 +30,23 @@ def cpu() -> ModuleType:
     """The C++ kernels.
 
     Raises:
-        ImportError: They were never built, as in a plain source checkout.
+        ImportError: They were never built, as in a plain source checkout, or from other sources than are in it now:
+            what they compute would be told as this version's.
     """
     try:
-        return importlib.import_module("aedmae_fast._cpu")
+        module = importlib.import_module("aedmae_fast._cpu")
     except ImportError as error:
         raise ImportError(
             "aedmae_fast._cpu, the compiled CPU kernels, cannot be imported; in a source checkout, build them with "
             f"`pip install -e .` in its root ({error})"
         ) from error
+    sources, built_from = fingerprint(ROOT), module.build_info().get("sources", "others")
+    if sources and sources != built_from:
+        raise ImportError(
+            f"aedmae_fast._cpu, the compiled CPU kernels, were built from {built_from}, but the C++ sources in {ROOT}"
+            f" are {sources}: run `pip install -e .` there again"
+        )
+    return module
 
 
 def cuda() -> ModuleType | None:

@@ -22,7 +22,8 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("set_isa", &aedmae::set_isa, py::arg("isa"), "Force an instruction set; 'auto' takes the best");
   m.def("why_no_amx", &aedmae::why_no_amx, "Why AMX is not to be had; empty where it is");
   m.def("build_info", [] {  // the macros come from setup.py
-    return py::dict(py::arg("compiler") = AEDMAE_COMPILER, py::arg("cuda") = AEDMAE_CUDA_STATUS);
+    return py::dict(py::arg("compiler") = AEDMAE_COMPILER, py::arg("cuda") = AEDMAE_CUDA_STATUS,
+                    py::arg("sources") = AEDMAE_SOURCES);
   });
   aedmae::bind_network(m);
   m.def("frame_prep", aedmae::frame_prep_binding(&aedmae::frame_prep_cpu));
