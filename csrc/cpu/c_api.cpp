@@ -18,6 +18,8 @@ aedmae::Frames frames_of(const aedmae_frames& f) {
 
 extern "C" {
 
+int aedmae_abi() { return AEDMAE_FAST_ABI; }
+
 const char* aedmae_isa() {
   aedmae::choose_isa();
   return aedmae::kernels().isa;

@@ -16,6 +16,10 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: %s WIDTH HEIGHT PATCH < frames.bgr24\n", argv[0]);
     return 2;
   }
+  if (aedmae_abi() != AEDMAE_FAST_ABI) {
+    std::fprintf(stderr, "compiled for ABI %d, but the library found has %d\n", AEDMAE_FAST_ABI, aedmae_abi());
+    return 2;
+  }
   const int width = std::atoi(argv[1]), height = std::atoi(argv[2]), patch = std::atoi(argv[3]);
   if (width < 1 || height < 1 || patch < 1 || width % patch || height % patch) {
     std::fprintf(stderr, "expected WIDTH and HEIGHT in whole patches, found %dx%d and %d\n", width, height, patch);

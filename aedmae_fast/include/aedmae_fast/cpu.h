@@ -7,18 +7,24 @@
  * Every function runs on the calling thread alone and may be called from many threads at once. Formulas, units and
  * ranges are those of the Python op of the same name (aedmae_fast/ops). Nothing is checked: sizes are positive, height
  * and width are whole multiples of the patch, memory is as large as the sizes say, and the result overlaps no argument.
- * The functions of one major version keep their signatures.
+ * Functions keep their signatures and structs their fields as long as AEDMAE_FAST_ABI is the same. A program compiled with
+ * this header may find another library at run time: aedmae_abi() == AEDMAE_FAST_ABI says that they belong together.
  */
 #ifndef AEDMAE_FAST_CPU_H
 #define AEDMAE_FAST_CPU_H
 
 #include <stdint.h>
 
+#define AEDMAE_FAST_ABI 1
+
 #define AEDMAE_FAST_API __attribute__((visibility("default")))
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* AEDMAE_FAST_ABI of the header that the library was built with. */
+AEDMAE_FAST_API int aedmae_abi(void);
 
 /* The instruction set in force: the best that this CPU has, or what AEDMAE_CPU_ISA in the environment says. What that
  * names and is not to be had counts for nothing; this function then tells the best. */
