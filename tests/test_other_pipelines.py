@@ -245,6 +245,6 @@ def test_numpy_loop() -> None:
 def test_torch_loop() -> None:
     planes = [torch.cat(plane) for plane in zip(*[chunk.planes for chunk in open_video(CLIP)], strict=True)]
     frames = ops.frame_prep(planes, *SIZE)
-    clips = [ops.motion_weights(clip, PATCH) for clip in frames.split(16)]  # as the loader cuts them
     found = run(sys.executable, EXAMPLES / "torch_loop.py", CLIP)
-    np.testing.assert_allclose(found, strongest(torch.cat(clips)), atol=1e-6)
+    assert len(found) > 16  # the loader's batches: where they meet shows in nothing
+    np.testing.assert_allclose(found, strongest(ops.motion_weights(frames, PATCH, "paper")), atol=1e-6)

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from aedmae_fast import ops
 
 HEIGHT, WIDTH, PATCH = 160, 320, 8
-CLIP = 16  # frames
+BATCH = 16  # frames
 
 
 class Planes(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
@@ -38,15 +38,18 @@ class Planes(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
 
 
 def main(path: str) -> None:
-    start = 0
-    for planes in DataLoader(Planes(path), batch_size=CLIP):  # Y [T, H, W], U, V [T, H/2, W/2]
+    start, before = 0, None
+    for planes in DataLoader(Planes(path), batch_size=BATCH):  # Y [T, H, W], U, V [T, H/2, W/2]
         frames = ops.frame_prep(planes, HEIGHT, WIDTH)  # uint8 [T, HEIGHT, WIDTH, 3]
-        weights = ops.motion_weights(frames, PATCH)  # [T, L], each row sums to 1
+        # The op takes what it is given for a whole clip. A frame's motion is told from the one before it ("release":
+        # from the one after it, too), so that the last frame of a batch comes along with the next one.
+        joined = torch.cat([frames[:1] if before is None else before, frames])
+        weights = ops.motion_weights(joined, PATCH, "paper")[1:]  # [T, L], each row sums to 1
         share, patch = weights.max(dim=1)
         for t, (s, p) in enumerate(zip(share.tolist(), patch.tolist(), strict=True), start):
             y, x = divmod(p, WIDTH // PATCH)
             print(f"{t} {y * PATCH} {x * PATCH} {s:.6f}")  # frame, top and left of the patch that moves most, its share
-        start += len(frames)
+        start, before = start + len(frames), frames[-1:]
 
 
 if __name__ == "__main__":
