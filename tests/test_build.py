@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import stat
 import subprocess
+import sys
+import tarfile
 from pathlib import Path
 from types import ModuleType
 
@@ -102,6 +105,18 @@ def test_extensions(build: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
         library, module = build.extensions(build.Cuda())
         assert any("avx512" in source for source in library.sources) is expected
         assert all(source.endswith("bindings.cpp") for source in module.sources)
+
+
+def test_a_source_distribution_has_what_the_readmes_commands_need(tmp_path: Path) -> None:
+    command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path), "sdist", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, env={**os.environ, "AEDMAE_CUDA": "0"}, check=True, capture_output=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as file:
+        packed = {name.partition("/")[2] for name in file.getnames()}
+    files = (path for folder in ("csrc", "examples", "tests") for path in (ROOT / folder).rglob("*.*"))
+    wanted = {path.relative_to(ROOT).as_posix() for path in files if path.parent.name != "__pycache__"}
+    assert wanted | {"benchmarks/gpu_check.sh", "CHANGELOG.md"} <= packed
+    assert len([name for name in packed if name.startswith("benchmarks/results/")]) == 1  # the test of Ped2 reads it
 
 
 def test_the_library_is_named_as_linkers_want_it(build: ModuleType) -> None:
