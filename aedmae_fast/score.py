@@ -266,7 +266,7 @@ def _choices(options: argparse.Namespace, scorer: Scorer | Fleet) -> dict[str, C
     config = scorer.config
     network = f"{config.height}x{config.width}, patch {config.patch}, {config.mask_count} masks"
     about = ""
-    if options.checkpoint.startswith(UNTRAINED):
+    if options.checkpoint in UNTRAINED:
         about = "; random weights: the scores mean nothing"
     elif options.checkpoint in bundled_names():
         about = "; it knows the scene it was trained on: for yours, python -m aedmae_fast.train --data NORMAL --out RUN"

@@ -214,7 +214,7 @@ def test_what_goes_wrong_is_said_in_a_line(evaluate: Run, scores: Path, data: Pa
     assert (code, "nowhere is no folder" in err) == (TROUBLE, True)
 
     code, _, err = evaluate("--checkpoint", "untrained-mars")
-    assert (code, "unknown configuration" in err) == (TROUBLE, True)
+    assert (code, "untrained-mars: no such checkpoint" in err) == (TROUBLE, True)
 
     code, _, err = evaluate("--scores", scores, "--plot")
     assert (code, "say where to with --out" in err) == (TROUBLE, True)

@@ -25,8 +25,11 @@ from aedmae_fast.model.region import Region
 FORMAT = "aedmae_fast 1"
 BUNDLED = Path(__file__).resolve().parents[1] / "weights"  # NAME.safetensors each, loaded by NAME
 DEFAULT = "ped2"  # the weights that commands take where none are named
-UNTRAINED = "untrained-"  # name prefix of networks with seeded random weights, for trying things out and for timing
+# Names of networks with seeded random weights, for trying things out and for timing.
+UNTRAINED = {f"untrained-{name}": config for name, config in CONFIGS.items()}
+PICKLES = ".pth", ".pt"  # how the names of PyTorch's files end
 STUDENT_FILE = "checkpoint-best-student.pth"  # stands beside checkpoint-best.pth in the release
+PARALLEL = "module."  # before every key that DataParallel and the like have saved
 REGION = "region"  # key of the network's region in our files, where it has one
 # How torch's unpickler says what it refuses to import, to make or to call. What else it says is of a damaged file.
 REFUSED = re.compile(r"GLOBAL \w+(\.\w+)+|Can only create new object|unrecognized function")
@@ -48,15 +51,16 @@ def load_model(source: str | Path) -> AedMae:
     Raises:
         CheckpointError: a missing, truncated or foreign file, another architecture, NaN or infinite weights.
     """
-    if str(source).startswith(UNTRAINED):
-        return _untrained(str(source))
+    if str(source) in UNTRAINED:
+        return _untrained(UNTRAINED[str(source)])
     bundled = bundled_names()
     path = BUNDLED / f"{source}.safetensors" if str(source) in bundled else Path(source)
     if not path.is_file():
-        names = ", ".join([*bundled, *(UNTRAINED + name for name in CONFIGS)])
+        names = ", ".join([*bundled, *UNTRAINED])
         raise CheckpointError(f"{path}: no such checkpoint; expected a .safetensors or .pth file, or one of {names}")
-    config, weights = _read_release(path) if path.suffix in (".pth", ".pt") else _read_safetensors(path)
-    model = AedMae(config)
+    config, weights = _read_release(path) if path.suffix.lower() in PICKLES else _read_safetensors(path)
+    with torch.random.fork_rng(devices=[]):  # the start that the weights replace is not of the caller's numbers
+        model = AedMae(config)
     region = weights.pop(REGION, None)
     _check_weights(path, model, weights)
     model.load_state_dict(weights)
@@ -79,10 +83,11 @@ def save_model(
     """Write weights, configuration and region to one safetensors file, whole or not at all.
 
     Args:
-        metadata: further strings for the header, such as the data a model was trained on.
+        metadata: further strings for the header, such as the data a model was trained on; not its own ``format`` and
+            ``config``.
         dtype: storage of the floating-point tensors; ``torch.float16`` halves the file.
     """
-    header = {"format": FORMAT, "config": json.dumps(model.config.to_dict()), **(metadata or {})}
+    header = {**(metadata or {}), "format": FORMAT, "config": json.dumps(model.config.to_dict())}
     tensors = {
         key: (tensor.to(dtype) if tensor.is_floating_point() else tensor).detach().cpu().contiguous()
         for key, tensor in model.state_dict().items()
@@ -93,10 +98,7 @@ def save_model(
         part.write_bytes(save(tensors, header))
 
 
-def _untrained(name: str) -> AedMae:
-    config = CONFIGS.get(name.removeprefix(UNTRAINED))
-    if config is None:
-        raise CheckpointError(f"{name}: unknown configuration; expected one of {[UNTRAINED + n for n in CONFIGS]}")
+def _untrained(config: ModelConfig) -> AedMae:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return AedMae(config).eval()
@@ -108,7 +110,9 @@ def _read_safetensors(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
             header = file.metadata() or {}
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error}); copy or train it again") from error
+        whole = path.suffix == ".safetensors"
+        advice = "copy or train it again" if whole else f"a PyTorch file's name ends in {' or '.join(PICKLES)}"
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error}); {advice}") from error
     if header.get("format") != FORMAT:
         found = header.get("format", "no format")
         raise CheckpointError(f"{path}: expected a header with format {FORMAT!r}, found {found!r}: not our checkpoint")
@@ -146,6 +150,8 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     ):
         found = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
         raise CheckpointError(f"{path}: expected a dictionary with 'model', as the release writes it, found {found}")
+    if all(key.startswith(PARALLEL) for key in weights):
+        return {key.removeprefix(PARALLEL): tensor for key, tensor in weights.items()}
     return dict(weights)
 
 

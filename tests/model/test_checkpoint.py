@@ -55,6 +55,27 @@ def test_untrained_networks_are_the_same_every_time(name: str) -> None:
     assert torch.equal(first.decoder_pred.weight, second.decoder_pred.weight)
 
 
+def test_a_name_that_begins_as_an_untrained_networks_may_be_a_file(
+    tiny_model: AedMae, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("untrained-runs").mkdir()
+    save_model(tiny_model, "untrained-runs/model.safetensors")
+    assert load_model("untrained-runs/model.safetensors").config == TINY
+
+
+@pytest.mark.parametrize("source", ["scene", "untrained-ped2"])
+def test_loading_leaves_the_callers_random_numbers_alone(source: str) -> None:
+    before = torch.random.get_rng_state()
+    load_model(source)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_the_header_is_our_own_whatever_else_is_said(tiny_model: AedMae, tmp_path: Path) -> None:
+    save_model(tiny_model, tmp_path / "model.safetensors", {"format": "pt", "config": "{}", "data": "a test"})
+    assert load_model(tmp_path / "model.safetensors").config == TINY
+
+
 # ---- refused ----
 
 
@@ -69,12 +90,20 @@ def refused(source: Path | str) -> str:
 
 def test_missing_file(tmp_path: Path) -> None:
     assert "no such checkpoint" in refused(tmp_path / "none.safetensors")
-    assert "unknown configuration" in refused("untrained-nothing")
+    assert "or one of ped2, scene, untrained-avenue, untrained-shanghaitech" in refused("untrained-nothing")
 
 
 def test_truncated_file(saved: Path) -> None:
     saved.write_bytes(saved.read_bytes()[:-100])
     assert "not a whole safetensors file" in refused(saved)
+
+
+def test_a_name_that_says_nothing_of_the_format(tmp_path: Path) -> None:
+    torch.save({"model": {}}, tmp_path / "model.bin")
+    assert "a PyTorch file's name ends in .pth or .pt" in refused(tmp_path / "model.bin")
+    torch.save({"model": {"x": torch.zeros(1)}}, tmp_path / "checkpoint-best-student.pth")
+    (tmp_path / "checkpoint-best-student.pth").rename(tmp_path / "MODEL.PTH")
+    assert "needs checkpoint-best-student.pth" in refused(tmp_path / "MODEL.PTH")
 
 
 def test_empty_file(tmp_path: Path) -> None:
@@ -196,6 +225,16 @@ def test_release_pair(tmp_path: Path, config_dict: type, monkeypatch: pytest.Mon
     for key, tensor in model.state_dict().items():
         assert torch.all(tensor == (2 if "student" in key else 1)), key
     assert "ml_collections" not in sys.modules
+
+
+def test_release_pair_of_a_parallel_training(tmp_path: Path) -> None:
+    path = release_pair(tmp_path, None)
+    plain = load_model(path).state_dict()
+    for file in tmp_path.iterdir():
+        content = torch.load(file, weights_only=True)
+        torch.save({"model": {f"module.{k}": v for k, v in content["model"].items()}}, file)
+    for key, tensor in load_model(path).state_dict().items():
+        assert torch.equal(tensor, plain[key]), key
 
 
 def test_release_pair_without_its_student(tmp_path: Path) -> None:
