@@ -12,6 +12,7 @@ from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
+from aedmae_fast.ops.parameters import check_parameters
 from aedmae_fast.ops.threads import on_threads
 from aedmae_fast.ops.triton import triton_backend, with_triton
 
@@ -34,7 +35,6 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         TypeError: dtypes differ, or are neither float32 nor bfloat16.
         ValueError: shapes or devices that do not fit each other.
     """
-    _check(q, k, v)
     return torch.ops.aedmae.attention(q, k, v, scale)
 
 
@@ -56,7 +56,7 @@ def attention_gradient_reference(
     return tuple(x.transpose(1, 2).contiguous() for x in gradients)
 
 
-def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
+def _check(q: Tensor, k: Tensor, v: Tensor, scale: float) -> None:
     for name, x in (("q", q), ("k", k), ("v", v)):
         if q.dtype not in native.DTYPES:
             raise TypeError(f"{name}: expected float32 or bfloat16, found {x.dtype}")
@@ -66,6 +66,12 @@ def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
             raise ValueError(f"{name}: expected [B, heads, N, D] with N >= 1, found {tuple(x.shape)}")
         if x.shape != q.shape or x.device != q.device:
             raise ValueError(f"{name}: expected {tuple(q.shape)} on {q.device}, found {tuple(x.shape)} on {x.device}")
+
+
+def _check_gradient(q: Tensor, k: Tensor, v: Tensor, out: Tensor, grad: Tensor, scale: float) -> None:
+    _check(q, k, v, scale)
+    b, heads, n, d = q.shape
+    check_parameters("q", q, [("out", out, (b, n, heads * d)), ("grad", grad, (b, n, heads * d))])
 
 
 def _fake(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
@@ -127,6 +133,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
 
 register(
     "attention(Tensor q, Tensor k, Tensor v, float scale) -> Tensor",
+    check=_check,
     cpu=_cpu,
     cuda=with_triton("attention", attention_reference),
     fake=_fake,
@@ -137,6 +144,7 @@ register(
 register(  # of q, k and v, [B, N, heads, D]; out is attention's result, [B, N, heads * D], and grad its gradient
     "attention_gradient(Tensor q, Tensor k, Tensor v, Tensor out, Tensor grad, float scale)"
     " -> (Tensor, Tensor, Tensor)",
+    check=_check_gradient,
     cpu=_gradient_cpu,
     cuda=attention_gradient_reference,
     fake=_gradient_fake,

@@ -62,9 +62,9 @@ def discrepancy_map(
 
     Raises:
         TypeError: a wrong dtype.
-        ValueError: shapes or devices that do not fit, or an unknown ``error``.
+        ValueError: shapes or devices that do not fit, an unknown ``error``, or not three weights.
     """
-    _check(teacher, student, teacher_weight, teacher_bias, student_weight, student_bias, frames, patch, error)
+    _check_weights(weights)  # here too: of a single number the operator would make three
     return torch.ops.aedmae.discrepancy_map(
         teacher, student, teacher_weight, teacher_bias, student_weight, student_bias, frames, patch, error, weights
     )
@@ -124,8 +124,10 @@ def _check(
     student_bias: Tensor,
     frames: Tensor,
     patch: int,
-    error: str,
+    error: str = "L2",
+    weights: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> None:
+    _check_weights(weights)
     if frames.dtype != torch.uint8:
         raise TypeError(f"frames: expected uint8, found {frames.dtype}")
     if teacher.dtype not in native.DTYPES:
@@ -149,6 +151,11 @@ def _check(
     check_parameters("teacher", teacher, parameters)
     if error not in ("L1", "L2"):
         raise ValueError(f"error: expected 'L1' or 'L2', found {error!r}")
+
+
+def _check_weights(weights: Sequence[float]) -> None:
+    if not isinstance(weights, (list, tuple)) or len(weights) != 3:
+        raise ValueError(f"weights: expected three numbers, found {weights!r}")
 
 
 def _fake(
@@ -205,6 +212,7 @@ register(
     "discrepancy_map(Tensor teacher, Tensor student, Tensor teacher_weight, Tensor teacher_bias,"
     ' Tensor student_weight, Tensor student_bias, Tensor frames, int patch, str error="L2",'
     " float[3] weights=[1.0, 1.0, 1.0]) -> (Tensor, Tensor)",
+    check=_check,
     cpu=_cpu,
     cuda=with_triton("discrepancy_map", discrepancy_map_reference),
     fake=_fake,

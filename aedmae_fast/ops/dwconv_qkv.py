@@ -36,7 +36,7 @@ def dwconv_qkv(
     """Queries, keys and values of a block.
 
     Args:
-        x: float32 or bfloat16 [B, 1+T, C], [CLS] first, contiguous; C >= 1. All else is of its dtype.
+        x: float32 or bfloat16 [B, 1+T, C], [CLS] first; C >= 1. All else is of its dtype.
         norm_weight, norm_bias: [C].
         conv_weight: [3, 3, 3, C]: q, k, v; row; column; channel.
         conv_bias: [3, C].
@@ -54,7 +54,6 @@ def dwconv_qkv(
         ValueError: shapes or devices that do not fit each other.
     """
     parameters = norm_weight, norm_bias, conv_weight, conv_bias, proj_weight, proj_bias
-    _check(x, *parameters, *grid, proj_scale)
     return torch.ops.aedmae.dwconv_qkv(x, *parameters, *grid, proj_scale)
 
 
@@ -96,7 +95,7 @@ def _check(
     proj_bias: Tensor,
     height: int,
     width: int,
-    proj_scale: Tensor | None,
+    proj_scale: Tensor | None = None,
 ) -> None:
     if x.dtype not in native.DTYPES:
         raise TypeError(f"x: expected float32 or bfloat16, found {x.dtype}")
@@ -160,6 +159,7 @@ def _cpu(
 register(
     "dwconv_qkv(Tensor x, Tensor norm_weight, Tensor norm_bias, Tensor conv_weight, Tensor conv_bias,"
     " Tensor proj_weight, Tensor proj_bias, SymInt height, SymInt width, Tensor? proj_scale=None) -> Tensor",
+    check=_check,
     cpu=_cpu,
     cuda=with_triton("dwconv_qkv", dwconv_qkv_reference),
     fake=_fake,

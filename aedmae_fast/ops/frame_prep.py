@@ -177,7 +177,14 @@ def _types(planes: object) -> str:
     return ", ".join(type(p).__name__ for p in planes) if isinstance(planes, (list, tuple)) else type(planes).__name__
 
 
-def _check(planes: Sequence[Tensor], height: int, width: int, matrix: str) -> None:
+def _check(
+    planes: Sequence[Tensor],
+    height: int,
+    width: int,
+    matrix: str = "bt601",
+    full_range: bool = False,
+    dtype: torch.dtype = torch.uint8,
+) -> None:
     for name, size in (("height", height), ("width", width)):
         if not 1 <= size <= MAX_SIZE:
             raise ValueError(f"{name}: expected 1..{MAX_SIZE}, found {size}")
@@ -224,7 +231,6 @@ def _fake(
     full_range: bool = False,
     dtype: torch.dtype = torch.uint8,
 ) -> Tensor:
-    _check(planes, height, width, matrix)
     first = planes[0]
     return torch.empty((first.shape[0], height, width, 3), dtype=dtype, device=first.device)
 
@@ -254,7 +260,6 @@ def _cuda(
 ) -> Tensor:
     module = native.cuda()
     if module is None:
-        _check(planes, height, width, matrix)
         return _triton(planes, height, width, matrix, full_range, dtype)
     out = _fake(planes, height, width, matrix, full_range, dtype)
     with torch.cuda.device(out.device):
@@ -265,6 +270,7 @@ def _cuda(
 register(
     'frame_prep(Tensor[] planes, SymInt height, SymInt width, str matrix="bt601", bool full_range=False, '
     "ScalarType dtype=uint8) -> Tensor",
+    check=_check,
     cpu=_cpu,
     cuda=_cuda,
     fake=_fake,

@@ -23,6 +23,7 @@ BACKENDS: dict[str, Callable[[], dict[str, str]]] = {}  # op -> what it runs on,
 def register(
     schema: str,
     *,
+    check: Callable[..., None],
     cpu: Callable[..., Any],
     cuda: Callable[..., Any],
     fake: Callable[..., Any],
@@ -35,6 +36,8 @@ def register(
 
     Args:
         schema: Its signature in PyTorch's schema language, e.g. ``"f(Tensor x, int n) -> Tensor"``.
+        check: Raises for arguments that are not taken, before any of the three below is called: they may be called by
+            ``torch.ops.aedmae.<op>``, and what C++ is given is not looked at again.
         cpu: Implementation for CPU tensors.
         cuda: Implementation for CUDA tensors.
         fake: Shapes and dtypes of the results only, for meta tensors and ``torch.compile``.
@@ -46,13 +49,21 @@ def register(
     """
     name = schema.split("(")[0]
     _LIBRARY.define(schema, tags=torch.Tag.pt2_compliant_tag)
-    _LIBRARY.impl(name, cpu, "CPU")
-    _LIBRARY.impl(name, cuda, "CUDA")
-    torch.library.register_fake(f"aedmae::{name}", fake, lib=_LIBRARY)
+    _LIBRARY.impl(name, _checked(check, cpu), "CPU")
+    _LIBRARY.impl(name, _checked(check, cuda), "CUDA")
+    torch.library.register_fake(f"aedmae::{name}", _checked(check, fake), lib=_LIBRARY)
     if not of_integers:
         gradient = gradient or _no_gradient(name)
         torch.library.register_autograd(f"aedmae::{name}", gradient, setup_context=save, lib=_LIBRARY)
     BACKENDS[name] = backends
+
+
+def _checked(check: Callable[..., None], run: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        check(*args, **kwargs)
+        return run(*args, **kwargs)
+
+    return call
 
 
 def _no_gradient(name: str) -> Callable[..., Any]:

@@ -35,7 +35,6 @@ def linear(
         TypeError: dtypes differ, or are neither float32 nor bfloat16; a quantized weight that is not computed here.
         ValueError: shapes or devices that do not fit each other.
     """
-    _check(x, weight, bias, residual, scale)
     return torch.ops.aedmae.linear(x, weight, bias, residual, scale)
 
 
@@ -47,7 +46,9 @@ def linear_reference(
     return (out if residual is None else residual + out).to(x.dtype)
 
 
-def _check(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, scale: Tensor | None) -> None:
+def _check(
+    x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None, scale: Tensor | None = None
+) -> None:
     if x.dtype not in native.DTYPES:
         raise TypeError(f"x: expected float32 or bfloat16, found {x.dtype}")
     if x.ndim < 1:
@@ -80,6 +81,7 @@ def _cpu(
 
 register(
     "linear(Tensor x, Tensor weight, Tensor bias, Tensor? residual=None, Tensor? scale=None) -> Tensor",
+    check=_check,
     cpu=_cpu,
     cuda=with_triton("linear", linear_reference),
     fake=_fake,

@@ -33,7 +33,7 @@ def mlp(
     """The MLP of a block with its norm and its residual.
 
     Args:
-        x: float32 or bfloat16 [B, 1+T, C], [CLS] first, contiguous. All else is of its dtype.
+        x: float32 or bfloat16 [B, 1+T, C], [CLS] first. All else is of its dtype.
         norm_weight, norm_bias: [C].
         up_weight: [R, C]: out, in. Or in 8 bits, as :mod:`aedmae_fast.ops.quantize` says; on a CPU also packed, as
             :mod:`aedmae_fast.ops.packing` says.
@@ -50,7 +50,6 @@ def mlp(
         ValueError: shapes or devices that do not fit each other.
     """
     arguments = x, norm_weight, norm_bias, up_weight, up_bias, down_weight, down_bias, up_scale, down_scale
-    _check(*arguments)
     return torch.ops.aedmae.mlp(*arguments)
 
 
@@ -81,8 +80,8 @@ def _check(
     up_bias: Tensor,
     down_weight: Tensor,
     down_bias: Tensor,
-    up_scale: Tensor | None,
-    down_scale: Tensor | None,
+    up_scale: Tensor | None = None,
+    down_scale: Tensor | None = None,
 ) -> None:
     if x.dtype not in native.DTYPES:
         raise TypeError(f"x: expected float32 or bfloat16, found {x.dtype}")
@@ -145,6 +144,7 @@ def _cpu(
 register(
     "mlp(Tensor x, Tensor norm_weight, Tensor norm_bias, Tensor up_weight, Tensor up_bias, Tensor down_weight,"
     " Tensor down_bias, Tensor? up_scale=None, Tensor? down_scale=None) -> Tensor",
+    check=_check,
     cpu=_cpu,
     cuda=with_triton("mlp", mlp_reference),
     fake=_fake,

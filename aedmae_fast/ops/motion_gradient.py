@@ -38,7 +38,6 @@ def motion_gradient(frames: Tensor, kind: Literal["paper", "release"] = "release
         TypeError: ``frames`` is not uint8.
         ValueError: ``frames`` has not four dimensions, or ``kind`` is unknown.
     """
-    check_frames(frames, kind)
     return torch.ops.aedmae.motion_gradient(frames, kind)
 
 
@@ -49,7 +48,7 @@ def motion_gradient_reference(frames: Tensor, kind: str = "release") -> Tensor:
     return torch.maximum(before, after) - torch.minimum(before, after)
 
 
-def check_frames(frames: Tensor, kind: str) -> None:
+def check_frames(frames: Tensor, kind: str = "release") -> None:
     """What :func:`motion_gradient` raises."""
     if frames.dtype != torch.uint8:
         raise TypeError(f"frames: expected uint8, found {frames.dtype}")
@@ -91,7 +90,6 @@ def _cuda(frames: Tensor, kind: str = "release") -> Tensor:
     module = native.cuda()
     if module is None:
         return _triton(frames, kind)
-    check_frames(frames, kind)
     with torch.cuda.device(frames.device):
         stream = torch.cuda.current_stream().cuda_stream
         return write_cuda(module.motion_gradient, frames.contiguous(), kind, _fake(frames), stream)
@@ -99,6 +97,7 @@ def _cuda(frames: Tensor, kind: str = "release") -> Tensor:
 
 register(
     'motion_gradient(Tensor frames, str kind="release") -> Tensor',
+    check=check_frames,
     cpu=_cpu,
     cuda=_cuda,
     fake=_fake,

@@ -36,7 +36,6 @@ def motion_weights(frames: Tensor, patch: int, kind: Literal["paper", "release"]
         TypeError: ``frames`` is not uint8.
         ValueError: shapes that do not fit, an unknown ``kind``, or (CUDA) rows of more than 48 KiB.
     """
-    _check(frames, patch, kind)
     return torch.ops.aedmae.motion_weights(frames, patch, kind)
 
 
@@ -45,7 +44,7 @@ def motion_weights_reference(frames: Tensor, patch: int, kind: str = "release") 
     return patch_weights_reference(motion_gradient_reference(frames, kind), patch)
 
 
-def _check(frames: Tensor, patch: int, kind: str) -> None:
+def _check(frames: Tensor, patch: int, kind: str = "release") -> None:
     check_frames(frames, kind)
     if patch < 1 or frames.shape[1] % patch or frames.shape[2] % patch:
         raise ValueError(f"frames: expected [T, H, W, C] in whole patches of {patch}, found {tuple(frames.shape)}")
@@ -77,7 +76,6 @@ def _cuda(frames: Tensor, patch: int, kind: Literal["paper", "release"] = "relea
     module = native.cuda()
     if module is None:
         return _triton(frames, patch, kind)
-    _check(frames, patch, kind)
     check_row("frames", frames, None, module.MAX_ROW_BYTES)
     with torch.cuda.device(frames.device):
         out = _fake(frames, patch, kind)
@@ -87,6 +85,7 @@ def _cuda(frames: Tensor, patch: int, kind: Literal["paper", "release"] = "relea
 
 register(
     'motion_weights(Tensor frames, int patch, str kind="release") -> Tensor',
+    check=_check,
     cpu=_cpu,
     cuda=_cuda,
     fake=_fake,

@@ -36,9 +36,10 @@ def patch_embed(
     """Visible tokens of B windows.
 
     Args:
-        frames: uint8 [T, H, W, 3], contiguous: the ring of prepared frames, BGR. H and W are multiples of ``patch``.
-        windows: int64 [B, 3], indices into ``frames``: t-3, t, t+3. Not checked: what lies outside is undefined.
-        ids_keep: int64 [B, V], visible tokens in the order they are wanted, rows first. Not checked either.
+        frames: uint8 [T, H, W, 3], the ring of prepared frames, BGR. H and W are multiples of ``patch``.
+        windows: int64 [B, 3], indices into ``frames``: t-3, t, t+3. On a GPU not checked: there what lies outside is
+            undefined, as it is of ``ids_keep``.
+        ids_keep: int64 [B, V], visible tokens in the order they are wanted, rows first.
         weight: [C, 3*patch*patch*3] of the dtype of ``bias``: out; frame, row, column, colour. Or int8, quantized as
             :mod:`aedmae_fast.ops.quantize` says; pixels are integers as they are, and have no scale. On a CPU also
             packed, as :mod:`aedmae_fast.ops.packing` says.
@@ -53,9 +54,9 @@ def patch_embed(
     Raises:
         TypeError: a wrong dtype.
         ValueError: shapes or devices that do not fit each other.
+        IndexError: (CPU) an index of ``windows`` or ``ids_keep`` that lies outside.
     """
     arguments = frames, windows, ids_keep, weight, bias, norm_weight, norm_bias, patch, scale
-    _check(*arguments)
     return torch.ops.aedmae.patch_embed(*arguments)
 
 
@@ -93,7 +94,7 @@ def _check(
     norm_weight: Tensor,
     norm_bias: Tensor,
     patch: int,
-    scale: Tensor | None,
+    scale: Tensor | None = None,
 ) -> None:
     if frames.dtype != torch.uint8:
         raise TypeError(f"frames: expected uint8, found {frames.dtype}")
@@ -122,6 +123,14 @@ def _check(
             raise ValueError(f"{name}: expected on {frames.device} as frames, found on {value.device}")
 
 
+def _check_indices(name: str, indices: Tensor, count: int) -> None:
+    if not indices.numel():
+        return
+    least, most = map(int, indices.aminmax())
+    if least < 0 or most >= count:
+        raise IndexError(f"{name}: expected 0 to {count - 1}, found {least} to {most}")
+
+
 def _fake(
     frames: Tensor,
     windows: Tensor,
@@ -147,6 +156,8 @@ def _cpu(
     patch: int,
     scale: Tensor | None = None,
 ) -> Tensor:
+    _check_indices("windows", windows, len(frames))
+    _check_indices("ids_keep", ids_keep, frames.shape[1] // patch * (frames.shape[2] // patch))
     given = frames, windows, ids_keep, weight, bias, scale, norm_weight, norm_bias
     inputs = [None if t is None else t.contiguous() for t in given]
     out = bias.new_empty((*ids_keep.shape, len(bias)))
@@ -160,6 +171,7 @@ def _cpu(
 register(
     "patch_embed(Tensor frames, Tensor windows, Tensor ids_keep, Tensor weight, Tensor bias, Tensor norm_weight,"
     " Tensor norm_bias, int patch, Tensor? scale=None) -> Tensor",
+    check=_check,
     cpu=_cpu,
     cuda=with_triton("patch_embed", patch_embed_reference),
     fake=_fake,

@@ -38,7 +38,6 @@ def patch_weights(gradient: Tensor, patch: int, anomaly_map: Tensor | None = Non
         TypeError: ``gradient`` or ``anomaly_map`` is not uint8.
         ValueError: shapes or devices that do not fit, or (CUDA) rows of more than 48 KiB, the anomaly map's included.
     """
-    _check(gradient, patch, anomaly_map)
     return torch.ops.aedmae.patch_weights(gradient, patch, anomaly_map)
 
 
@@ -55,7 +54,7 @@ def patch_weights_reference(gradient: Tensor, patch: int, anomaly_map: Tensor | 
     return torch.where(total > 0, motion / total.clamp(min=torch.finfo(motion.dtype).tiny), 1 / motion.shape[1])
 
 
-def _check(gradient: Tensor, patch: int, anomaly_map: Tensor | None) -> None:
+def _check(gradient: Tensor, patch: int, anomaly_map: Tensor | None = None) -> None:
     if gradient.dtype != torch.uint8:
         raise TypeError(f"gradient: expected uint8, found {gradient.dtype}")
     if gradient.ndim != 4 or patch < 1 or gradient.shape[1] % patch or gradient.shape[2] % patch:
@@ -121,7 +120,6 @@ def _cuda(gradient: Tensor, patch: int, anomaly_map: Tensor | None = None) -> Te
     module = native.cuda()
     if module is None:
         return _triton(gradient, patch, anomaly_map)
-    _check(gradient, patch, anomaly_map)
     check_row("gradient", gradient, anomaly_map, module.MAX_ROW_BYTES)
     maps = None if anomaly_map is None else anomaly_map.contiguous()
     with torch.cuda.device(gradient.device):
@@ -131,6 +129,7 @@ def _cuda(gradient: Tensor, patch: int, anomaly_map: Tensor | None = None) -> Te
 
 register(
     "patch_weights(Tensor gradient, int patch, Tensor? anomaly_map=None) -> Tensor",
+    check=_check,
     cpu=_cpu,
     cuda=_cuda,
     fake=_fake,

@@ -61,13 +61,7 @@ def mean_filter(maps: Tensor, size: tuple[int, int]) -> Tensor:
         TypeError: ``maps`` is not float32.
         ValueError: ``maps`` has fewer than two dimensions or maps without pixels, or an extent is not odd.
     """
-    if maps.dtype != torch.float32:
-        raise TypeError(f"maps: expected float32, found {maps.dtype}")
-    if maps.ndim < 2 or 0 in maps.shape[-2:]:
-        raise ValueError(f"maps: expected [..., H, W] with pixels, found {tuple(maps.shape)}")
-    if len(size) != 2 or any(s < 1 or s % 2 == 0 for s in size):
-        raise ValueError(f"size: expected two odd numbers, found {size}")
-    return torch.ops.aedmae.mean_filter(maps, size)
+    return torch.ops.aedmae.mean_filter(maps, tuple(size))  # of a single number the operator would make two
 
 
 def mean_filter_reference(maps: Tensor, size: Sequence[int]) -> Tensor:
@@ -84,8 +78,8 @@ def mean_max(maps: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         maps: float32 [M, H, W], contiguous, H and W not 0, H * W below 2^31.
-        windows: int64 [N, F], F not 0: which maps, added in the order given; a negative index is no map. Not checked:
-            an index from M on is undefined.
+        windows: int64 [N, F], F not 0: which maps, added in the order given; a negative index is no map. On a GPU not
+            checked: there an index from M on is undefined.
 
     Returns:
         The maxima, float32 [N]: NaN where the mean is NaN at any pixel, and for a window without a map. Their pixels,
@@ -94,8 +88,8 @@ def mean_max(maps: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         TypeError: a wrong dtype.
         ValueError: a wrong shape, ``maps`` that are not contiguous, or devices that differ.
+        IndexError: (CPU) an index from M on.
     """
-    _check_windows(maps, windows)
     return torch.ops.aedmae.mean_max(maps, windows)
 
 
@@ -116,9 +110,8 @@ def mean_map(maps: Tensor, windows: Tensor) -> Tensor:
         float32 [N, H, W], contiguous; NaN for a window without a map.
 
     Raises:
-        TypeError, ValueError: as :func:`mean_max`.
+        TypeError, ValueError, IndexError: as :func:`mean_max`.
     """
-    _check_windows(maps, windows)
     return torch.ops.aedmae.mean_map(maps, windows)
 
 
@@ -133,6 +126,15 @@ def _total(maps: Tensor, windows: Tensor) -> Tensor:  # [N, H, W]
         some = maps.index_select(0, index.clamp(min=0))
         total = total + torch.where((index >= 0)[:, None, None], some, 0)
     return total
+
+
+def _check_filter(maps: Tensor, size: Sequence[int]) -> None:
+    if maps.dtype != torch.float32:
+        raise TypeError(f"maps: expected float32, found {maps.dtype}")
+    if maps.ndim < 2 or 0 in maps.shape[-2:]:
+        raise ValueError(f"maps: expected [..., H, W] with pixels, found {tuple(maps.shape)}")
+    if len(size) != 2 or any(s < 1 or s % 2 == 0 for s in size):
+        raise ValueError(f"size: expected two odd numbers, found {tuple(size)}")
 
 
 def _check_windows(maps: Tensor, windows: Tensor) -> None:
@@ -173,6 +175,8 @@ def _map_cpu(maps: Tensor, windows: Tensor) -> Tensor:
 
 
 def _pointers(maps: Tensor, windows: Tensor) -> list[list[int]]:
+    if windows.numel() and (most := int(windows.max())) >= len(maps):
+        raise IndexError(f"windows: expected indices of {len(maps)} maps, found {most}")
     first, step = maps.data_ptr(), maps.stride(0) * maps.itemsize
     return [[first + index * step for index in window if index >= 0] for window in windows.tolist()]
 
@@ -183,6 +187,7 @@ def _backends() -> dict[str, str]:
 
 register(
     "mean_filter(Tensor maps, int[2] size) -> Tensor",
+    check=_check_filter,
     cpu=_filter_cpu,
     cuda=with_triton("mean_filter", mean_filter_reference, "smooth_max"),
     fake=lambda maps, size: torch.empty_like(maps, memory_format=torch.contiguous_format),
@@ -190,6 +195,7 @@ register(
 )
 register(
     "mean_max(Tensor maps, Tensor windows) -> (Tensor, Tensor)",
+    check=_check_windows,
     cpu=_max_cpu,
     cuda=with_triton("mean_max", mean_max_reference, "smooth_max"),
     fake=lambda maps, windows: (maps.new_empty(len(windows)), windows.new_empty(len(windows))),
@@ -197,6 +203,7 @@ register(
 )
 register(
     "mean_map(Tensor maps, Tensor windows) -> Tensor",
+    check=_check_windows,
     cpu=_map_cpu,
     cuda=with_triton("mean_map", mean_map_reference, "smooth_max"),
     fake=lambda maps, windows: maps.new_empty((len(windows), *maps.shape[1:])),

@@ -86,3 +86,65 @@ def test_layers_are_compiled_and_exported_without_a_gradient() -> None:
         for found in (compiled(x), exported(x)):
             torch.testing.assert_close(found, expected)
     torch.testing.assert_close(torch.export.export(Ours(), (x,)).module()(x), expected)
+
+
+FRAMES, MAPS, X = random_bytes(2, 8, 8, 3), torch.zeros(2, 4, 4), torch.zeros(1, 5, 8)
+HEADS = torch.zeros(1, 2, 5, 4)
+MISFITS: dict[str, tuple[tuple[object, ...], type[Exception], str]] = {  # an operator's arguments, and what it says
+    "attention": ((HEADS, HEADS[:, :1], HEADS, 1.0), ValueError, "k: expected"),
+    "attention_gradient": ((HEADS, HEADS, HEADS, X, X[:, :4], 1.0), ValueError, r"grad: expected \(1, 5, 8\)"),
+    "discrepancy_map": ((X, X[:, :4], C, C, C, C, FRAMES, 4), ValueError, r"teacher: expected \(2, 4, 8\)"),
+    "dwconv_qkv": ((X, C, C, C, C, C, C, 2, 2), ValueError, r"proj_weight: expected \(3, 8, 8\)"),
+    "frame_prep": (([FRAMES], 0, 4), ValueError, r"height: expected 1\.\.16384, found 0"),
+    "linear": ((X, torch.zeros(4, 7), torch.zeros(4)), ValueError, r"weight: expected \(4, 8\)"),
+    "mean_filter": ((MAPS, [3, 3, 3]), ValueError, r"size: expected two odd numbers, found \(3, 3, 3\)"),
+    "mean_map": ((MAPS, torch.zeros(2, 1)), TypeError, "windows: expected int64"),
+    "mean_max": ((MAPS, torch.zeros(2, dtype=torch.int64)), ValueError, r"windows: expected \[N, F\]"),
+    "mlp": ((X, C, C, torch.eye(8), C, torch.eye(7), C), ValueError, r"down_weight: expected \(8, 8\)"),
+    "motion_gradient": ((FRAMES.float(),), TypeError, "frames: expected uint8"),
+    "motion_weights": ((FRAMES, 3), ValueError, "frames: expected .* in whole patches of 3"),
+    "patch_embed": ((FRAMES, WINDOWS, WINDOWS, X, C, C, C, 4), ValueError, r"windows: expected \[B, 3\]"),
+    "patch_weights": ((FRAMES, 0), ValueError, "gradient: expected .* in whole patches of 0"),
+}
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("name", sorted(BACKENDS))
+def test_operators_check_what_they_are_given(name: str, device: str) -> None:
+    """Called by torch.ops, without the Python function around them."""
+    arguments, error, message = MISFITS[name]
+    some, *others = arguments
+    moved = [x.to(device) if isinstance(x, Tensor) else x for x in others]
+    first = [x.to(device) for x in some] if isinstance(some, list) else some.to(device)
+    with pytest.raises(error, match=message):
+        getattr(torch.ops.aedmae, name)(first, *moved)
+
+
+@pytest.mark.parametrize(
+    ("windows", "ids", "message"),
+    [
+        ([0, 1, 3], [0, 3], "windows: expected 0 to 2, found 0 to 3"),
+        ([0, -1, 2], [0, 3], "windows: expected 0 to 2, found -1 to 2"),
+        ([0, 1, 2], [0, 2**40], f"ids_keep: expected 0 to 3, found 0 to {2**40}"),
+        ([0, 1, 2], [-1, 3], "ids_keep: expected 0 to 3, found -1 to 3"),
+    ],
+)
+def test_patch_embed_looks_at_its_indices(windows: list[int], ids: list[int], message: str) -> None:
+    weight, index = torch.randn(8, 9), (torch.tensor([windows]), torch.tensor([ids]))
+    with pytest.raises(IndexError, match=message):
+        ops.patch_embed(random_bytes(3, 2, 2, 3), *index, weight, C, C, C, 1)
+
+
+@pytest.mark.parametrize("op", [ops.mean_max, ops.mean_map])
+def test_means_look_at_their_indices(op: Callable[..., object]) -> None:
+    op(MAPS, torch.tensor([[-5, 1]]))  # no map, and the last
+    with pytest.raises(IndexError, match=r"windows: expected indices of 2 maps, found 2"):
+        op(MAPS, torch.tensor([[0, 1], [2, -1]]))
+
+
+@pytest.mark.parametrize("weights", [(1.0, 2.0), (1.0, 2.0, 3.0, 4.0), 2.0, None])
+def test_discrepancy_map_takes_three_weights(weights: object) -> None:
+    states, head = torch.zeros(2, 4, 8), torch.zeros(64, 8)
+    arguments = states, states, head, torch.zeros(64), head, torch.zeros(64), FRAMES, 4, "L2"
+    with pytest.raises(ValueError, match="weights: expected three numbers, found"):
+        ops.discrepancy_map(*arguments, weights)  # type: ignore[arg-type]
