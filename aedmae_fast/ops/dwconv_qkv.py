@@ -36,7 +36,8 @@ def dwconv_qkv(
     """Queries, keys and values of a block.
 
     Args:
-        x: float32 or bfloat16 [B, 1+T, C], [CLS] first; C >= 1. All else is of its dtype.
+        x: float32 or bfloat16 [B, 1+T, C], [CLS] first; C >= 1. All else is of its dtype. What is not contiguous is
+            copied.
         norm_weight, norm_bias: [C].
         conv_weight: [3, 3, 3, C]: q, k, v; row; column; channel.
         conv_bias: [3, C].

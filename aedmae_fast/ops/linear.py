@@ -21,7 +21,7 @@ def linear(
     """A linear layer, added to ``residual`` where there is one.
 
     Args:
-        x: float32 or bfloat16 [..., K]. All else is of its dtype.
+        x: float32 or bfloat16 [..., K]. All else is of its dtype. What is not contiguous is copied.
         weight: [N, K]: out, in. Or in 8 bits, as :mod:`aedmae_fast.ops.quantize` says; on a CPU also packed, as
             :mod:`aedmae_fast.ops.packing` says.
         bias: [N].

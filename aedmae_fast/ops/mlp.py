@@ -33,7 +33,7 @@ def mlp(
     """The MLP of a block with its norm and its residual.
 
     Args:
-        x: float32 or bfloat16 [B, 1+T, C], [CLS] first. All else is of its dtype.
+        x: float32 or bfloat16 [B, 1+T, C], [CLS] first. All else is of its dtype. What is not contiguous is copied.
         norm_weight, norm_bias: [C].
         up_weight: [R, C]: out, in. Or in 8 bits, as :mod:`aedmae_fast.ops.quantize` says; on a CPU also packed, as
             :mod:`aedmae_fast.ops.packing` says.

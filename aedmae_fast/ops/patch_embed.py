@@ -36,7 +36,8 @@ def patch_embed(
     """Visible tokens of B windows.
 
     Args:
-        frames: uint8 [T, H, W, 3], the ring of prepared frames, BGR. H and W are multiples of ``patch``.
+        frames: uint8 [T, H, W, 3], the ring of prepared frames, BGR. H and W are multiples of ``patch``. What is not
+            contiguous is copied: all of the ring, too.
         windows: int64 [B, 3], indices into ``frames``: t-3, t, t+3. On a GPU not checked: there what lies outside is
             undefined, as it is of ``ids_keep``.
         ids_keep: int64 [B, V], visible tokens in the order they are wanted, rows first.
