@@ -35,7 +35,7 @@ from tracks import SHORTEST, follow, pace
 from aedmae_fast.evaluation.layouts import LAYOUTS, read_dataset
 from aedmae_fast.training.cache import load_clips
 from aedmae_fast.training.objects import GREY, Background, background_frames, colour_of, scene_among
-from aedmae_fast.training.sample import count_frames, take_sample
+from aedmae_fast.training.sample import Piece, count_frames, take_sample
 from aedmae_fast.training.things import Bytes, Floats, Thing, paste
 from aedmae_fast.video import VideoError, open_video
 
@@ -204,8 +204,9 @@ def main() -> None:
     if len(set(names.values())) < len(names):
         parser.error(f"{options.data}: two clips would have one name, as a-b/c.mp4 and a/b-c.mp4 have; rename one")
     out = paths[EVERY - 1 :: EVERY]
-    videos = [count_frames(path) for path in out]
-    pieces = take_sample(videos, options.frames or sum(video.frames for video in videos))
+    pieces = [Piece(path) for path in out]
+    if options.frames:
+        pieces = take_sample([count_frames(path) for path in out], options.frames)
     beside = options.out.resolve().parent
     beside.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="holdout-", dir=beside) as decoded:

@@ -17,13 +17,14 @@ from aedmae_fast.video import Video, open_part, open_video
 from aedmae_fast.video.pyav import survey
 
 PIECE = 256  # frames, about: ten seconds, in which things move before a background that does not change
+SMALLEST = 50  # bytes of a file a frame: a header that promises more frames is not believed
 
 
 class Counted(NamedTuple):
     """A video whose frames were counted without decoding it."""
 
     path: Path
-    frames: int  # as the container states it, else its packets; 0: it cannot be opened
+    frames: int  # as the container states it, else its packets; 0: it could not be read
     fps: float
 
 
@@ -44,7 +45,10 @@ def count_frames(path: Path) -> Counted:
     try:
         with closing(open_video(path)) as video:
             info = video.info
-        return Counted(path, info.expected_frames or survey(path).met.frames, info.fps)
+        frames = info.expected_frames or 0
+        if path.is_file() and not 0 < frames * SMALLEST <= path.stat().st_size:
+            frames = survey(path).met.frames
+        return Counted(path, frames, info.fps)
     except Exception:  # whatever a hostile file provokes is told where it is decoded
         return Counted(path, 0, 1.0)
 
@@ -53,14 +57,16 @@ def take_sample(videos: Sequence[Counted], frames: int) -> list[Piece]:
     """About ``frames`` frames of them; the whole videos, where that is as much as there is.
 
     The videos, one after the other, are cut into pieces of about :data:`PIECE` frames, a short one being a piece, and
-    of these every n-th is taken. A video that cannot be opened is left in: its trouble is told where it is decoded.
+    of these every n-th is taken. Of a video that could not be counted a piece at its start is taken, too: its trouble
+    is told where it is decoded, and where that has passed, it is no more than a piece.
     """
-    if frames >= sum(video.frames for video in videos):
-        return [Piece(video.path) for video in videos]
+    uncounted = [Piece(video.path, 0.0, PIECE) for video in videos if not video.frames]
+    total = sum(video.frames for video in videos)
+    if frames >= total:
+        return [Piece(video.path) for video in videos if video.frames] + uncounted
     pieces = [piece for video in videos for piece in _cut(video)]
-    taken = max(1, round(len(pieces) * frames / sum(video.frames for video in videos)))
-    spread = [pieces[int((i + 0.5) * len(pieces) / taken)] for i in range(taken)]
-    return spread + [Piece(video.path) for video in videos if not video.frames]
+    taken = max(1, round(len(pieces) * frames / total))
+    return [pieces[int((i + 0.5) * len(pieces) / taken)] for i in range(taken)] + uncounted
 
 
 def _cut(video: Counted) -> list[Piece]:

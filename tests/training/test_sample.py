@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aedmae_fast.training import sample
 from aedmae_fast.training.cache import load_clips
 from aedmae_fast.training.sample import PIECE, Counted, Piece, count_frames, take_sample
+from aedmae_fast.video import open_video
 from tests.clips import cut, write_clip
 from tests.training.scenes import make_clip, write_frames
 
@@ -46,8 +50,24 @@ def test_folders_and_what_cannot_be_opened(tmp_path: Path) -> None:
     videos = [count_frames(bad), count_frames(folder), Counted(Path("long.mp4"), 10 * PIECE, 25.0)]
     taken = take_sample(videos, 3 * PIECE)
     assert len(taken) == 4
-    assert taken[-1] == Piece(bad)  # left in, so that its trouble is told
-    assert take_sample(videos, 10**6) == [Piece(video.path) for video in videos]
+    start = Piece(bad, 0.0, PIECE)  # left in, so that its trouble is told; and no more, should it be read then
+    assert taken[-1] == start
+    assert take_sample(videos, 10**6) == [Piece(folder), Piece(Path("long.mp4")), start]
+
+
+@pytest.mark.parametrize("promised", [None, 25_000_000])
+def test_a_length_that_the_file_cannot_hold_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, promised: int | None
+) -> None:
+    """Such as the end of a recording whose times start at a million seconds, where its length is not written."""
+    path = write_clip(tmp_path / "a.mkv", frames=30)
+    info = open_video(path).info
+    monkeypatch.setattr(
+        sample,
+        "open_video",
+        lambda _: SimpleNamespace(info=replace(info, expected_frames=promised), close=lambda: None),
+    )
+    assert count_frames(path) == Counted(path, 30, 25.0)
 
 
 def test_the_trouble_of_a_piece_is_told(tmp_path: Path) -> None:
