@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from aedmae_fast.model.network import AedMae, Output
 from aedmae_fast.training.data import Batch, Loader
-from aedmae_fast.training.parallel import Place, join_batch_norms, mean_over_processes
+from aedmae_fast.training.parallel import Place, join_batch_norms, mean_over_processes, require_same
 from aedmae_fast.training.phases import Phase, StudentPhase, TeacherPhase
 from aedmae_fast.training.settings import TrainSettings
 from aedmae_fast.training.state import State, load_state, save_state
@@ -67,8 +67,10 @@ class Trainer:
 
         Raises:
             ResumeError: nothing to resume, or a run with other settings.
+            ValueError: another process has other settings or data.
             FloatingPointError: the loss is not finite.
         """
+        require_same(self.identity, self.place)
         state = load_state(self.run / STATE_FILE, self.identity) if resume else State(self.identity)
         if state.weights:
             self.model.load_state_dict(state.weights)

@@ -64,6 +64,21 @@ def barrier(place: Place) -> None:
         dist.barrier()
 
 
+def require_same(identity: dict[str, Any], place: Place) -> None:
+    """Raises ValueError, in all processes, where they are not about to train the same."""
+    if place.world == 1:
+        return
+    found: list[dict[str, Any]] = [{}] * place.world
+    dist.all_gather_object(found, identity)
+    first = found[0]
+    for rank, other in enumerate(found):
+        if differing := [f"{key}: {first[key]!r} and {other[key]!r}" for key in other if other[key] != first[key]]:
+            raise ValueError(
+                f"processes 0 and {rank} would train different things: {'; '.join(differing)}; where it is the data,"
+                " one could not read a video: try again, or with --cache disk, for which one process reads them for all"
+            )
+
+
 def mean_over_processes(values: Tensor, place: Place) -> Tensor:
     """Element-wise mean of the processes' tensors, on all of them."""
     if place.world > 1:

@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--kill-at-step", type=int, default=-1)
     parser.add_argument("--no-dropout", action="store_true")
+    parser.add_argument("--other-data", action="store_true", help="in each process")
     options = parser.parse_args(arguments)
     options.out.mkdir(exist_ok=True)
     place = place_from_environment()
@@ -47,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with process_group(place, torch.device("cpu")):
         torch.manual_seed(0)
         loader = Loader(training_frames(SETTINGS, config), SETTINGS.batch_size, place.rank, place.world)
-        hooks = Hooks(on_step, on_epoch)
-        trainer = Trainer(AedMae(config), loader, SETTINGS, options.out, {"run": "test"}, place=place, hooks=hooks)
+        hooks, identity = Hooks(on_step, on_epoch), {"run": "test", "data": place.rank if options.other_data else 0}
+        trainer = Trainer(AedMae(config), loader, SETTINGS, options.out, identity, place=place, hooks=hooks)
         model = trainer.train(options.resume)
     if place.first:
         save_model(model, options.out / "model.safetensors")

@@ -147,6 +147,13 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
             torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-4)
 
 
+def test_processes_with_other_data_do_not_train(tmp_path: Path) -> None:
+    done = launch(tmp_path, "--other-data", processes=2, check=False)
+    assert done.returncode != 0
+    assert "processes 0 and 1 would train different things: data: 0 and 1; where it is the data" in done.stderr
+    assert not (tmp_path / "state.pt").exists()
+
+
 def test_averaged_weights_are_what_a_phase_ends_with(tmp_path: Path) -> None:
     settings = TrainSettings(teacher_epochs=1, student_epochs=0, batch_size=16, lr=1e-2, ema=0.5)
     torch.manual_seed(0)
