@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
 
+PART = ".part-"  # a file that is being written; then the process's number and one of its own
 PICTURES_MARK = ".aedmae_fast"  # in folders of pictures that were drawn, which are no frames of a video
 MOST_OPEN_FILES = 65_536  # about as many as the kernel maps into one process
+_numbers = itertools.count()
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path``, of the same extension, that takes its place if the context ends well.
 
-    It is on the disk by then. However it ends, nothing temporary stays. Not for several threads writing to one folder
-    at the same time.
+    It is on the disk by then. However it ends, nothing temporary stays.
     """
-    temporary = path.with_name(f".part-{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f"{PART}{os.getpid()}-{next(_numbers)}{path.suffix}")
     try:
         yield temporary
         with temporary.open("rb") as file:

@@ -25,7 +25,7 @@ from aedmae_fast.model.checkpoint import save_model
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.model.region import Region, load_region
 from aedmae_fast.report.console import Console, printable
-from aedmae_fast.training.cache import Clips, load_clips, require_room
+from aedmae_fast.training.cache import Clips, listed_clips, load_clips, require_room
 from aedmae_fast.training.data import Batch, Loader, TrainingFrames
 from aedmae_fast.training.journal import Journal
 from aedmae_fast.training.loop import STATE_FILE, Hooks, Trainer
@@ -44,7 +44,7 @@ from aedmae_fast.training.sample import Piece, count_frames, take_sample
 from aedmae_fast.training.settings import TrainSettings
 from aedmae_fast.training.state import State, load_state
 from aedmae_fast.training.synthetic import AnomalySource, ProceduralAnomalies
-from aedmae_fast.training.ubnormal import read_ubnormal
+from aedmae_fast.training.ubnormal import UBnormalAnomalies, read_ubnormal
 from aedmae_fast.version import __version__
 
 OK, USAGE, INTERRUPTED = 0, 2, 130  # exit codes
@@ -63,7 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.error(f"error: {error}")
         return USAGE
     except KeyboardInterrupt:
-        console.error("interrupted; finished epochs are kept, and the same command with --resume goes on from there")
+        kept = "no epoch is finished yet, and the same command starts again"
+        if (options.out / STATE_FILE).exists():
+            kept = "finished epochs are kept, and the same command with --resume goes on from there"
+        console.error(f"interrupted; {kept}")
         return INTERRUPTED
     finally:
         console.close()
@@ -72,6 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(options: argparse.Namespace, console: Console, place: Place) -> None:
     started = time.perf_counter()
     settings, config = settings_of(options), config_of(options)
+    if options.frames is not None and options.frames < 1:
+        raise ValueError(f"--frames: expected at least 1, found {options.frames}")
+    if settings.batch_size % place.world:
+        raise ValueError(f"--batch-size: {settings.batch_size} does not divide among {place.world} processes")
     if (options.out / STATE_FILE).exists() and not options.resume:
         raise ValueError(f"{options.out} holds a run already: add --resume to go on with it, or name another --out")
     own_gpu = place.world > 1 and torch.cuda.is_available() and options.device in ("auto", "cuda")
@@ -79,22 +86,40 @@ def _train(options: argparse.Namespace, console: Console, place: Place) -> None:
     precision = choose_precision(options.precision, device.value)
     workers = choose_workers(options.workers, device.value)
     region = None if options.region is None else load_region(options.region, (config.height, config.width))
-    paths = read_dataset(options.data, options.layout).train
-    if not paths:
+    identity = {
+        "version": __version__,
+        "frames": options.frames,
+        "precision": precision.value,
+        **config.to_dict(),
+        **settings.to_dict(),
+        **({} if region is None else {"region": region.fingerprint()}),
+    }
+    size, decoded = (config.height, config.width), None
+    if options.resume:  # all that can be compared is, before hours of decoding
+        state = load_state(options.out / STATE_FILE, identity, unknown=("data", "anomalies"))
+        if options.cache == "disk":
+            decoded = _decoded_before(state.identity["data"], options, size, console, place)
+    paths = [] if decoded is not None else read_dataset(options.data, options.layout).train
+    if decoded is None and not paths:
         raise ValueError(f"{options.data}: no training clips in it, only test clips")
     options.out.mkdir(parents=True, exist_ok=True)
-    console.say(f"aedmae_fast {__version__}: {len(paths)} training clips of {options.data} -> {options.out}")
+    count = len(paths) if decoded is None else len(decoded.frames)
+    console.say(f"aedmae_fast {__version__}: {count} training clips of {options.data} -> {options.out}")
     console.choices(choices_of(options, settings, config, place))
     chosen = {"device": device, "precision": precision, "workers": workers}
     if region is not None:
         chosen["region"] = Choice(f"{region.share:.0%} of the picture", f"white in {options.region}")
     console.choices(chosen)
+    quiet = options.quiet or not place.first
+    ubnormal = None
+    if options.anomalies is not None:
+        with Progress("cut UBnormal", "videos", None, quiet) as progress:
+            ubnormal = read_ubnormal(options.anomalies, size, progress.advance, None if region is None else region.inside.numpy())
     with process_group(place, torch.device(device.value)):
-        pieces = _pieces(paths, options, config, int(workers.value), console, place)
-        clips = _decode(pieces, options, config, region, int(workers.value), place)
+        clips = _clips(decoded, paths, options, size, region, int(workers.value), console, place)
         for path, reason in clips.problems if place.first else ():
             console.error(f"{printable(str(path))}: {reason}")
-        frames = _frames(clips, options, settings, config, region, console, options.quiet or not place.first)
+        frames = _frames(clips, ubnormal, settings, config, region, console, place, quiet)
         settings = frames.settings
         pin = device.value != "cpu"
         loader = Loader(frames, settings.batch_size, place.rank, place.world, int(workers.value), pin)
@@ -103,15 +128,7 @@ def _train(options: argparse.Namespace, console: Console, place: Place) -> None:
         torch.manual_seed(settings.seed)
         model = AedMae(config).to(device.value)
         model.region = region
-        identity = {
-            "version": __version__,
-            "data": clips.fingerprint,
-            "anomalies": frames.source.name,
-            "precision": precision.value,
-            **config.to_dict(),
-            **settings.to_dict(),
-            **({} if region is None else {"region": region.fingerprint()}),
-        }
+        identity |= {"data": clips.fingerprint, "anomalies": frames.source.name}
         trainer = Trainer(
             model, loader, settings, options.out, identity, torch.device(device.value), precision.value, place
         )
@@ -167,56 +184,84 @@ def _run(trainer: Trainer, options: argparse.Namespace, console: Console, frames
     console.say(closing_table(history))
 
 
-def _pieces(
-    paths: list[Path], options: argparse.Namespace, config: ModelConfig, workers: int, console: Console, place: Place
-) -> list[Piece]:
-    """What to decode: the videos, or a sample of them."""
-    if options.frames is not None and options.frames < 1:
-        raise ValueError(f"--frames: expected at least 1, found {options.frames}")
-    with Progress("count", "videos", len(paths), not place.first or options.quiet) as progress:
-        videos = []
-        with ThreadPoolExecutor(workers) as pool:
-            for video in pool.map(count_frames, paths):
-                videos.append(video)
-                progress.advance(1)
-    total = sum(video.frames for video in videos)
-    frames = min(total, options.frames or total)
-    pieces = take_sample(videos, frames)
-    if frames < total:
-        console.say(f"  about {frames} of {total} frames: {len(pieces)} pieces of ten seconds or so (--frames)")
-    size = config.height, config.width
-    if options.cache == "disk" and place.first:
-        require_room(options.out / "cache", frames, size)
-    return pieces
+def _decoded_before(
+    fingerprint: str, options: argparse.Namespace, size: tuple[int, int], console: Console, place: Place
+) -> Clips | None:
+    """The clips that a run was started with, if they still lie in its folder."""
+    folder = options.out / "cache"
+    try:
+        clips = listed_clips(folder, size)
+        if clips.fingerprint == fingerprint:
+            return clips
+        trouble = f"{folder}: expected the clips that the run was started with, found others"
+    except ValueError as error:
+        trouble = str(error)
+    if place.first:
+        console.error(f"{trouble}; taking them from {options.data} again")
+    return None
 
 
-def _decode(
-    pieces: list[Piece],
+def _clips(
+    decoded: Clips | None,
+    paths: list[Path],
     options: argparse.Namespace,
-    config: ModelConfig,
+    size: tuple[int, int],
     region: Region | None,
     workers: int,
+    console: Console,
     place: Place,
 ) -> Clips:
     """The decoded clips. On disk the first process decodes for all."""
+    quiet = options.quiet or not place.first
     folder = options.out / "cache" if options.cache == "disk" else None
-    if folder is not None and not place.first:
-        barrier(place)
     try:
-        with Progress("decode", "frames", None, options.quiet or not place.first) as progress:
-            return load_clips(pieces, (config.height, config.width), folder, workers, progress.advance, region)
+        if decoded is None and (folder is None or place.first):
+            pieces = _pieces(paths, options, size, region, workers, console, quiet)
+            with Progress("decode", "frames", None, quiet) as progress:
+                decoded = load_clips(pieces, size, folder, workers, progress.advance, region)
     finally:
-        if folder is not None and place.first:
+        if folder is not None:
             barrier(place)
+    return listed_clips(options.out / "cache", size) if decoded is None else decoded
+
+
+def _pieces(
+    paths: list[Path],
+    options: argparse.Namespace,
+    size: tuple[int, int],
+    region: Region | None,
+    workers: int,
+    console: Console,
+    quiet: bool,
+) -> list[Piece]:
+    """What to decode: the videos, or a sample of them."""
+    pieces = [Piece(path) for path in paths]
+    if options.frames is None and options.cache == "memory":  # nothing depends on how many there are
+        return pieces
+    videos = []
+    with Progress("count", "videos", len(paths), quiet) as progress, ThreadPoolExecutor(workers) as pool:
+        for video in pool.map(count_frames, paths):
+            videos.append(video)
+            progress.advance(1)
+    total = sum(video.frames for video in videos)
+    frames = min(total, options.frames or total)
+    if options.frames is not None:
+        pieces = take_sample(videos, options.frames)
+    if frames < total:
+        console.say(f"  about {frames} of {total} frames: {len(pieces)} pieces of ten seconds or so (--frames)")
+    if options.cache == "disk":
+        require_room(options.out / "cache", pieces, frames, size, region)
+    return pieces
 
 
 def _frames(
     clips: Clips,
-    options: argparse.Namespace,
+    ubnormal: UBnormalAnomalies | None,
     settings: TrainSettings,
     config: ModelConfig,
     region: Region | None,
     console: Console,
+    place: Place,
     quiet: bool,
 ) -> TrainingFrames:
     """What there is to learn from, with a batch size that it can fill."""
@@ -227,14 +272,13 @@ def _frames(
         cutouts = cut_objects(clips.frames, settings.seed, progress.advance, inside)
     source: AnomalySource = ProceduralAnomalies(cutouts, inside)
     cut = f"{sum(map(len, cutouts.things))} moving things in {len(cutouts.things)} scenes"
-    if options.anomalies is not None:
-        with Progress("cut UBnormal", "videos", None, quiet) as progress:
-            source = read_ubnormal(options.anomalies, (config.height, config.width), progress.advance, inside)
-        cut += f"; anomalies: {len(source.things)} things of UBnormal"
+    if ubnormal is not None:
+        source = ubnormal
+        cut += f"; anomalies: {len(ubnormal.things)} things of UBnormal"
     console.say(f"  {cut}")
     if settings.batch_size > total:
-        console.say(f"  batch size {total}: there are no more frames")
-        settings = replace(settings, batch_size=total)
+        settings = replace(settings, batch_size=total - total % place.world)
+        console.say(f"  batch size {settings.batch_size}: there are no more frames")
     return TrainingFrames(clips.frames, cutouts, source, config, settings, region)
 
 

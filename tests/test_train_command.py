@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,8 +16,10 @@ from safetensors import safe_open
 
 from aedmae_fast import train
 from aedmae_fast.engine.scorer import Scorer
+from aedmae_fast.training.cache import listed_clips
 from aedmae_fast.training.options import note_on_average
 from aedmae_fast.training.settings import TrainSettings
+from aedmae_fast.training.state import State
 from tests.clips import write_clip
 from tests.training.scenes import make_clip, write_frames
 
@@ -96,10 +99,60 @@ def test_a_run_is_neither_overwritten_nor_resumed_by_accident(
     assert train.main(command(videos, out, "--quiet")) == 0
     assert train.main(command(videos, out)) == 2
     assert "holds a run already: add --resume" in capsys.readouterr().err
-    assert train.main(command(videos, out, "--resume", "--lr", "0.5")) == 2
-    assert "lr: was 0.0001, now 0.5" in capsys.readouterr().err
+    for more in (["--lr", "0.5"], ["--frames", "30"]):  # told before anything is decoded
+        assert train.main(command(tmp_path / "nothing", out, "--resume", *more)) == 2
+        name, value = more[0].strip("-"), more[1]
+        assert f"{name}: was {'0.0001' if name == 'lr' else None}, now {value}" in capsys.readouterr().err
     assert train.main(command(videos, out, "--resume")) == 0
     assert "going on after 3 of 3 epochs" in capsys.readouterr().err
+
+
+def test_a_run_is_gone_on_with_whatever_became_of_its_videos(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its decoded clips are all that it takes; where one of them is damaged, its videos are looked for again."""
+    out = tmp_path / "run"
+    assert train.main(command(videos, out, "--quiet")) == 0
+    (videos / "0").rename(tmp_path / "0")
+    write_frames(videos / "2", make_clip(20, seed=2))
+    assert train.main(command(videos, out, "--resume")) == 0
+    assert f"2 training clips of {videos}" in capsys.readouterr().err
+    damaged = min((out / "cache").glob("0-*.u8"))
+    os.truncate(damaged, 0)
+    assert train.main(command(videos, out, "--resume")) == 2
+    said = capsys.readouterr().err
+    assert f"{damaged}: expected a decoded clip, found it missing or damaged; taking them from {videos}" in said
+    assert "data: was " in said
+    (videos / "2").rename(tmp_path / "2")
+    (tmp_path / "0").rename(videos / "0")
+    assert train.main(command(videos, out, "--resume")) == 0
+    assert "expected the clips that the run was started with, found others" in capsys.readouterr().err
+
+
+def test_what_can_be_known_is_told_before_decoding(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "count_frames", lambda _: pytest.fail("looked at a video"))
+    assert train.main(command(videos, tmp_path / "run", "--anomalies", ".")) == 2
+    assert "not UBnormal" in capsys.readouterr().err
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert train.main(command(videos, tmp_path / "run")) == 2
+    assert "--batch-size: 16 does not divide among 3 processes" in capsys.readouterr().err
+
+
+def test_an_interruption_says_how_to_go_on(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "cut_objects", interrupted)
+    assert train.main(command(videos, tmp_path / "run")) == 130
+    assert "--resume" not in capsys.readouterr().err
+    (tmp_path / "run" / "state.pt").touch()
+    monkeypatch.setattr(train, "load_state", lambda *_, **__: State({"data": ""}))
+    assert train.main(command(videos, tmp_path / "run", "--resume")) == 130
+    assert "with --resume goes on from there" in capsys.readouterr().err
 
 
 def test_a_run_among_its_videos_is_gone_on_with(videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,9 +174,8 @@ def test_a_sample_of_long_videos(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert "recipe     short  (ours, for two cores; --recipe takes another)" in said
     assert "36 of 40 tokens visible" in said
     assert "about 600 of 1800 frames: 3 pieces of ten seconds or so (--frames)" in said
-    assert len(list((tmp_path / "run" / "cache").iterdir())) == 3
-    frames = sum(file.stat().st_size for file in (tmp_path / "run" / "cache").iterdir()) / (32 * 80 * 3)
-    assert frames == 3 * 225
+    decoded = listed_clips(tmp_path / "run" / "cache", (32, 80))
+    assert [len(frames) for frames in decoded.frames] == [225] * 3
 
 
 def test_a_disk_that_is_too_small_is_told_before_decoding(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,11 @@ def save_state(state: State, path: Path) -> None:
         part.write_bytes(content.getbuffer())
 
 
-def load_state(path: Path, identity: dict[str, Any]) -> State:
+def load_state(path: Path, identity: dict[str, Any], unknown: Collection[str] = ()) -> State:
     """Read a state and check that it belongs to the same run.
+
+    Args:
+        unknown: what of the identity is not known yet, and not compared.
 
     Raises:
         ResumeError: there is none, it is damaged, or it was started with other settings or data.
@@ -61,7 +65,7 @@ def load_state(path: Path, identity: dict[str, Any]) -> State:
     state = State(**content)
     differing = [
         f"{key}: was {state.identity.get(key)!r}, now {identity.get(key)!r}"
-        for key in sorted(identity.keys() | state.identity.keys())
+        for key in sorted((identity.keys() | state.identity.keys()) - set(unknown))
         if state.identity.get(key) != identity.get(key)
     ]
     if differing:

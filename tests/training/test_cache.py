@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 from aedmae_fast.model.region import Region
-from aedmae_fast.training.cache import load_clips, require_room
+from aedmae_fast.training.cache import listed_clips, load_clips, require_room
 from aedmae_fast.training.sample import Piece
 from aedmae_fast.video import images
 from tests.training.scenes import HEIGHT, WIDTH, make_clip, write_frames
@@ -105,7 +106,7 @@ def test_copies_of_a_clip_are_decoded_once(tmp_path: Path) -> None:
     decoded: list[int] = []
     loaded = load_clips([Piece(one), Piece(two)], SIZE, tmp_path / "cache", workers=2, on_frames=decoded.append)
     assert sum(decoded) == 8
-    assert [len(os.listdir(tmp_path / "cache")), len(loaded.frames)] == [1, 2]
+    assert [len(list((tmp_path / "cache").glob("*.u8"))), len(loaded.frames)] == [1, 2]
     for frames in loaded.frames:
         np.testing.assert_array_equal(frames, clip)
 
@@ -148,8 +149,70 @@ def test_many_clips_are_no_more_open_files_than_allowed(tmp_path: Path) -> None:
 def test_what_killed_runs_have_left_takes_no_room(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    left, in_hand = (tmp_path / f".part-{pid}-clip.u8" for pid in (ended.pid, os.getpid()))
+    left, in_hand = (tmp_path / f".part-{pid}-0.u8" for pid in (ended.pid, os.getpid()))
     for part in (left, in_hand):
         part.write_bytes(bytes(100))
-    require_room(tmp_path, 1, SIZE)
+    require_room(tmp_path, [], 1, SIZE, None)
     assert [left.exists(), in_hand.exists()] == [False, True]
+
+
+def test_clips_of_other_settings_are_not_there_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces = [Piece(write_frames(tmp_path / "a", make_clip(12)))]
+    cache = tmp_path / "cache"
+    load_clips(pieces, SIZE, cache)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    require_room(cache, pieces, 12, SIZE, None)
+    with pytest.raises(ValueError, match="expected room for 12 decoded frames"):
+        require_room(cache, pieces, 12, (16, 32), None)
+
+
+@pytest.mark.parametrize("left", [0, 5, 11 * HEIGHT * WIDTH * 3, 11 * HEIGHT * WIDTH * 3 + 7])
+def test_a_damaged_file_is_decoded_again(tmp_path: Path, left: int) -> None:
+    """Also one of a whole number of frames."""
+    clip = make_clip(12)
+    pieces = [Piece(write_frames(tmp_path / "a", clip))]
+    load_clips(pieces, SIZE, tmp_path / "cache")
+    (file,) = (tmp_path / "cache").glob("*.u8")
+    os.truncate(file, left)
+    with pytest.raises(ValueError, match=f"{file.name}: expected a decoded clip, found it missing or damaged"):
+        listed_clips(tmp_path / "cache", SIZE)
+    np.testing.assert_array_equal(load_clips(pieces, SIZE, tmp_path / "cache").frames[0], clip)
+
+
+def test_what_comes_to_lie_in_a_folder_of_frames_changes_nothing(tmp_path: Path) -> None:
+    pieces = [Piece(write_frames(tmp_path / "a", make_clip(12)))]
+    load_clips(pieces, SIZE, tmp_path / "a" / "run" / "cache")
+    (tmp_path / "a" / ".DS_Store").touch()
+    decoded: list[int] = []
+    load_clips(pieces, SIZE, tmp_path / "a" / "run" / "cache", on_frames=decoded.append)
+    assert decoded == []
+
+
+def test_listed_clips_need_no_sources(tmp_path: Path) -> None:
+    pieces = [
+        Piece(write_frames(tmp_path / "data" / name, make_clip(12, i))) for i, name in enumerate(("b", "a\udce9"))
+    ]
+    pieces.append(Piece(pieces[0].path, 0.2, 4))
+    first = load_clips(pieces, SIZE, tmp_path / "cache")
+    shutil.rmtree(tmp_path / "data")
+    again = listed_clips(tmp_path / "cache", SIZE)
+    assert (again.pieces, again.fingerprint) == (first.pieces, first.fingerprint)
+    with pytest.raises(ValueError, match=r"clips.json: no list of decoded clips: .*No such file"):
+        listed_clips(tmp_path / "data", SIZE)
+
+
+def test_a_disk_that_fills_is_told_and_nothing_half_stays(tmp_path: Path) -> None:
+    """In a process whose files may not grow beyond half a clip of small frames, which wait until a file is closed."""
+    for name in ("a", "b"):
+        write_frames(tmp_path / name, make_clip(20))
+    code = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from aedmae_fast.training.cache import load_clips; from aedmae_fast.training.sample import Piece\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4001, 4001))\n"
+        "root = Path(sys.argv[1])\n"
+        "try: load_clips([Piece(root / 'a'), Piece(root / 'b')], (8, 16), root / 'cache', workers=2)\n"
+        "except OSError as error: print(error.strerror, list((root / 'cache').iterdir()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+    assert done.stdout == "File too large []\n", done.stderr
