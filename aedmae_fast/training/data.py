@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -55,8 +56,13 @@ class TrainingFrames:
     settings: TrainSettings
     region: Region | None = None  # outside of it clips are black, and nothing is pasted
 
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        """Frames up to the end of each clip."""
+        return np.cumsum([len(frames) for frames in self.clips])
+
     def __len__(self) -> int:
-        return sum(map(len, self.clips))
+        return int(self._ends[-1])
 
     def sample(self, index: int, epoch: int) -> tuple[Sample, NDArray[np.int64]]:
         """Frame ``index``, counted through all clips, and its mask, as they are in ``epoch``."""
@@ -104,11 +110,10 @@ class TrainingFrames:
         return replace(self, settings=replace(self.settings, anomaly_share=anomaly, normal_share=normal))
 
     def _locate(self, index: int) -> tuple[int, int]:
-        for clip, frames in enumerate(self.clips):
-            if index < len(frames):
-                return clip, index
-            index -= len(frames)
-        raise IndexError(f"index: expected below {len(self)}, found {index + len(self)}")
+        if index >= len(self):
+            raise IndexError(f"index: expected below {len(self)}, found {index}")
+        clip = int(np.searchsorted(self._ends, index, side="right"))
+        return clip, index - int(self._ends[clip]) + len(self.clips[clip])
 
 
 def within(region: Region, sample: Sample) -> Sample:

@@ -37,6 +37,8 @@ def test_windows_and_gradient_stop_at_the_clips_ends() -> None:
     gradient = torch.cat([motion_gradient(first), motion_gradient(second)])
     assert torch.equal(batch.gradient, gradient[[0, 10, end - 1, end]])
     assert not batch.abnormal.any()
+    with pytest.raises(IndexError, match="expected below 80, found 80"):
+        frames.batch([2 * end], epoch=0)
 
 
 def test_a_missing_neighbour_shows_frame_t_with_its_anomaly() -> None:
