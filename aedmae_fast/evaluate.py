@@ -21,7 +21,7 @@ from aedmae_fast.evaluation import score_files
 from aedmae_fast.evaluation.auc import ScoredClip, frame_auc
 from aedmae_fast.evaluation.baseline import frame_difference
 from aedmae_fast.evaluation.figures import Figures, clip_rows, clip_table, figure_table, localise
-from aedmae_fast.evaluation.layouts import LAYOUTS, LabelledClip, read_dataset
+from aedmae_fast.evaluation.layouts import LAYOUTS, LAYOUTS_HELP, LabelledClip, read_dataset
 from aedmae_fast.evaluation.map_store import MapStore
 from aedmae_fast.evaluation.rbdc_tbdc import ALPHA, BETA
 from aedmae_fast.model.checkpoint import CheckpointError, load_model
@@ -52,11 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m aedmae_fast.evaluate", description="Evaluate anomaly scores against a data set's ground truth."
+        prog="python -m aedmae_fast.evaluate",
+        description="Evaluate anomaly scores against a data set's ground truth.",
+        epilog=LAYOUTS_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
     labelled = [name for name in LAYOUTS if name != "videos"]
-    parser.add_argument("--layout", required=True, choices=labelled, help="how it lies there")
+    parser.add_argument("--layout", required=True, choices=labelled, help="how it lies there, see below")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--checkpoint", help="score the test clips with this model: .safetensors, .pth, untrained-CONFIG")
     what.add_argument("--scores", type=Path, metavar="DIR", help="evaluate finished CSV files")

@@ -31,6 +31,7 @@ from aedmae_fast.config import PRESETS, ScoringPreset
 from aedmae_fast.evaluation.auc import FrameAuc, ScoredClip, frame_auc
 from aedmae_fast.evaluation.baseline import frame_difference
 from aedmae_fast.evaluation.layouts import LAYOUTS, LabelledClip, read_dataset
+from aedmae_fast.model.network import AedMae
 
 NETWORKS = {  # row -> what it changes
     "all of it": "",
@@ -52,11 +53,6 @@ TERMS = {  # column -> preset
     "paper (Eq. 6)": EQ6,
     "anomaly-map": PRESETS["anomaly-map"],
 }
-UNTRAINED = {  # row -> columns that would score with a part that was not trained
-    "no self-distillation": {"gap", "teacher + gap", "paper (Eq. 6)"},
-    "no class head": {"paper (Eq. 6)", "anomaly-map"},
-    "0 % synthetic": {"paper (Eq. 6)", "anomaly-map"},
-}
 
 
 def main() -> None:
@@ -73,8 +69,7 @@ def main() -> None:
     print(f"{'micro / macro AUC, %':24}" + "".join(f"{name:>18}" for name in TERMS) + f"{'paper, Avenue':>18}")
     for name in options.rows:
         model = load_model(train(name, options))
-        skipped = UNTRAINED.get(name, set())
-        rows[name] = {term: None if term in skipped else auc(model, p, clips) for term, p in TERMS.items()}
+        rows[name] = {term: auc(model, p, clips) if trained(name, model, p) else None for term, p in TERMS.items()}
         print(line(name, list(rows[name].values())), flush=True)
     baseline = percent(frame_auc([ScoredClip(c.name, c.labels, frame_difference(c.path)) for c in clips]))
     print(line("frame difference", [baseline]))
@@ -103,7 +98,13 @@ def train(name: str, options: argparse.Namespace) -> Path:
     return run / "model.safetensors"
 
 
-def auc(model: Any, preset: ScoringPreset, clips: Sequence[LabelledClip]) -> list[float]:
+def trained(name: str, model: AedMae, preset: ScoringPreset) -> bool:
+    """Whether a row's network has been trained in all that the preset scores with."""
+    student = "--student-epochs 0" not in NETWORKS[name]
+    return (student or not preset.gap_weight) and (model.config.class_head or not preset.class_weight)
+
+
+def auc(model: AedMae, preset: ScoringPreset, clips: Sequence[LabelledClip]) -> list[float]:
     scores = Scorer(model, preset=preset, device="cpu").score_many([clip.path for clip in clips])
     return percent(frame_auc([ScoredClip(c.name, c.labels, s.score) for c, s in zip(clips, scores, strict=True)]))
 

@@ -34,8 +34,9 @@ from aedmae_fast.evaluation.ground_truth import Labels, Mask
 from aedmae_fast.video.discover import VIDEO_SUFFIXES, find_videos
 from aedmae_fast.video.images import is_frame_folder, natural_key
 
-__all__ = ["LAYOUTS", "Dataset", "LabelledClip", "LayoutError", "read_dataset"]
+__all__ = ["LAYOUTS", "LAYOUTS_HELP", "Dataset", "LabelledClip", "LayoutError", "read_dataset"]
 
+LAYOUTS_HELP = (__doc__ or "").replace("``", "")  # for the commands that take one
 SHOWN = 12  # entries of a folder that an error message shows
 
 
@@ -82,6 +83,7 @@ class Dataset:
 
     train: list[Path]
     test: list[LabelledClip]
+    problems: list[tuple[Path, str]] = field(default_factory=list)  # what could not be looked at, and why
 
 
 def read_dataset(root: Path, layout: str) -> Dataset:
@@ -195,10 +197,10 @@ def _read_clips(root: Path) -> Dataset:
 def _read_videos(root: Path) -> Dataset:
     if not root.is_dir():
         raise _refuse(root, "videos", "a folder", root)
-    videos = find_videos(root).videos
-    if not videos:
+    found = find_videos(root)
+    if not found.videos:
         raise _refuse(root, "videos", "video files or folders of frames, at any depth", root)
-    return Dataset(videos, [])
+    return Dataset(found.videos, [], found.problems)
 
 
 LAYOUTS: dict[str, Callable[[Path], Dataset]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -11,28 +12,37 @@ from typing import Any
 
 from aedmae_fast.config import CONFIGS, ModelConfig
 from aedmae_fast.engine.choose import Choice
-from aedmae_fast.evaluation.layouts import LAYOUTS
+from aedmae_fast.evaluation.layouts import LAYOUTS, LAYOUTS_HELP
 from aedmae_fast.training.parallel import Place
 from aedmae_fast.training.settings import RECIPES, TrainSettings
 from aedmae_fast.version import __version__
 
 CHECKPOINT = "model.safetensors"
 LARGEST_AVERAGE = 0.25  # share of the teacher's steps that --ema may average over
+CONFIG = "shanghaitech"  # of layouts that have none of their own: the smallest frames at 800 tokens
 OF_LAYOUT = {"ped": "ped2", "avenue": "avenue", "shanghaitech": "shanghaitech", "ubnormal": "ubnormal"}
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The command's arguments. Those that settings or network are made of are None where they were not given."""
     parser = argparse.ArgumentParser(
-        prog="python -m aedmae_fast.train", description="Train on videos in which nothing unusual happens."
+        prog="python -m aedmae_fast.train",
+        description="Train on videos in which nothing unusual happens.",
+        epilog=LAYOUTS_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = parser.add_argument_group("what to learn from")
     what.add_argument("--data", type=Path, required=True, help="folder of the data set, or of normal videos")
-    what.add_argument("--layout", default="videos", choices=sorted(LAYOUTS), help="(default: %(default)s)")
+    what.add_argument("--layout", default="videos", choices=sorted(LAYOUTS), help="see below (default: %(default)s)")
     what.add_argument("--frames", type=int, metavar="N", help="train on about so many, spread over all (default: all)")
     what.add_argument("--anomalies", type=Path, metavar="UBNORMAL", help="cut anomalies from UBnormal, not from --data")
     net = parser.add_argument_group("network")
-    net.add_argument("--config", default="auto", choices=["auto", *CONFIGS], help="(default: the layout's)")
+    net.add_argument(
+        "--config",
+        default="auto",
+        choices=["auto", *CONFIGS],
+        help=f"(default: the layout's; of {' and '.join(sorted(LAYOUTS.keys() - OF_LAYOUT))}: {CONFIG})",
+    )
     net.add_argument("--height", type=int, help="input height, pixels (default: the config's)")
     net.add_argument("--width", type=int, help="input width, pixels (default: the config's)")
     net.add_argument("--patch", type=int, help="side of the patches, pixels (default: the config's)")
@@ -46,10 +56,20 @@ def make_parser() -> argparse.ArgumentParser:
         choices=["auto", *RECIPES],
         help="defaults of all this: the paper's, or short, for two cores; auto: short for --layout videos, else paper",
     )
-    how.add_argument("--schedule", choices=["constant", "cosine"], help="learning rate within each phase")
-    how.add_argument("--optimizer", choices=["adam", "adamw"])
-    how.add_argument("--motion-weights", action=argparse.BooleanOptionalAction, help="weigh tokens by motion (Eq. 2)")
-    how.add_argument("--distillation", choices=["paper", "release"], help="student's loss: by motion, or masked tokens")
+    how.add_argument(
+        "--schedule", choices=["constant", "cosine"], help=f"learning rate in each phase {_defaults('schedule')}"
+    )
+    how.add_argument("--optimizer", choices=["adam", "adamw"], help=_defaults("optimizer"))
+    how.add_argument(
+        "--motion-weights",
+        action=argparse.BooleanOptionalAction,
+        help=f"weigh tokens by motion, Eq. 2 {_defaults('motion_weights')}",
+    )
+    how.add_argument(
+        "--distillation",
+        choices=["paper", "release"],
+        help=f"student's loss: by motion, or masked tokens {_defaults('distillation')}",
+    )
     numbers = {
         "teacher_epochs": "epochs of the first phase", "student_epochs": "epochs of the second phase",
         "batch_size": "frames per step, of all processes together", "lr": "highest learning rate",
@@ -102,9 +122,18 @@ def settings_of(options: argparse.Namespace) -> TrainSettings:
 
 
 def config_of(options: argparse.Namespace) -> ModelConfig:
-    """The config's, the recipe's, and what was asked for instead. Raises ValueError where they do not fit together."""
+    """The config's, the recipe's, and what was asked for instead. Raises ValueError where they do not fit together.
+
+    Without a weight there is no class head: a score would add what was never trained.
+    """
     given = _given(options, ["height", "width", "patch", "mask_ratio", "dropout"])
-    return replace(CONFIGS[_config_name(options)], **RECIPES[recipe_of(options).value].network | given)
+    of = dataclasses.asdict(CONFIGS[_config_name(options)]) | RECIPES[recipe_of(options).value].network | given
+    of["class_head"] = settings_of(options).class_weight > 0
+    columns, ratio = of["width"] // max(1, of["patch"]), of["mask_ratio"]
+    if columns > 0 and 0 < ratio < 1:  # or it is refused
+        cover = math.ceil(columns / max(1, math.floor(columns * (1 - ratio) + 1e-9)))  # masks that show every patch
+        of["mask_count"] = math.ceil(of["mask_count"] / cover) * cover
+    return ModelConfig(**of)
 
 
 def _given(options: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
@@ -113,7 +142,7 @@ def _given(options: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
 
 def _config_name(options: argparse.Namespace) -> str:
     name: str = options.config
-    return OF_LAYOUT.get(options.layout, "shanghaitech") if name == "auto" else name
+    return OF_LAYOUT.get(options.layout, CONFIG) if name == "auto" else name
 
 
 def note_on_average(settings: TrainSettings, steps_per_epoch: int) -> str | None:
@@ -138,7 +167,7 @@ def choices_of(
     elif options.layout in OF_LAYOUT:
         why = f"the paper's for {options.layout}"
     else:
-        why = "shanghaitech's, the smallest frames at 800 tokens; --config, --height, --width, --patch change it"
+        why = f"{CONFIG}'s, the smallest frames at 800 tokens; --config, --height, --width, --patch change it"
     network = f"{config.height}x{config.width}, patch {config.patch}, {config.kept} of {config.tokens} tokens visible"
     epochs = f"{settings.teacher_epochs} + {settings.student_epochs} epochs"
     processes = f"over {place.world} processes" if place.world > 1 else "in one process"
