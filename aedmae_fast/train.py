@@ -99,9 +99,7 @@ def _train(options: argparse.Namespace, console: Console, place: Place) -> None:
         state = load_state(options.out / STATE_FILE, identity, unknown=("data", "anomalies"))
         if options.cache == "disk":
             decoded = _decoded_before(state.identity["data"], options, size, console, place)
-    paths = [] if decoded is not None else read_dataset(options.data, options.layout).train
-    if decoded is None and not paths:
-        raise ValueError(f"{options.data}: no training clips in it, only test clips")
+    paths = [] if decoded is not None else _paths(options, console, place)
     options.out.mkdir(parents=True, exist_ok=True)
     count = len(paths) if decoded is None else len(decoded.frames)
     console.say(f"aedmae_fast {__version__}: {count} training clips of {options.data} -> {options.out}")
@@ -151,8 +149,10 @@ def _run(trainer: Trainer, options: argparse.Namespace, console: Console, frames
     journal = Journal(options.out)
     for note in journal.notes:
         console.say(f"  {note}")
+    if history:  # a kill may have come between the state and the journal
+        journal.epoch(history)
     metadata = {
-        "data": options.data.resolve().name,
+        "data": printable(options.data.resolve().name),
         "layout": options.layout,
         "schedule": json.dumps(settings.to_dict()),
         "seed": str(settings.seed),
@@ -199,6 +199,16 @@ def _decoded_before(
     if place.first:
         console.error(f"{trouble}; taking them from {options.data} again")
     return None
+
+
+def _paths(options: argparse.Namespace, console: Console, place: Place) -> list[Path]:
+    """The videos to learn from."""
+    found = read_dataset(options.data, options.layout)
+    for path, reason in found.problems if place.first else ():
+        console.error(f"{printable(str(path))}: left out: {reason}")
+    if not found.train:
+        raise ValueError(f"{options.data}: no training clips in it, only test clips")
+    return found.train
 
 
 def _clips(

@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from tracks import SHORTEST, follow, pace
 
 from aedmae_fast.evaluation.layouts import LAYOUTS, read_dataset
+from aedmae_fast.report.console import printable
 from aedmae_fast.training.cache import load_clips
 from aedmae_fast.training.objects import GREY, Background, background_frames, colour_of, scene_among
 from aedmae_fast.training.sample import Piece, count_frames, take_sample
@@ -197,7 +198,10 @@ def main() -> None:
         parser.error(f"--frames: expected at least 1, found {options.frames}")
     if options.out.exists():
         parser.error(f"--out {options.out}: exists already; name another one, or delete it first")
-    paths = read_dataset(options.data, options.layout).train
+    found = read_dataset(options.data, options.layout)
+    for path, reason in found.problems:
+        print(f"{printable(str(path))}: left out: {reason}", file=sys.stderr)
+    paths = found.train
     if len(paths) < EVERY:
         parser.error(f"{options.data}: at least {EVERY} training clips are needed, found {len(paths)}")
     names = names_of(paths)

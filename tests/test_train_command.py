@@ -103,8 +103,10 @@ def test_a_run_is_neither_overwritten_nor_resumed_by_accident(
         assert train.main(command(tmp_path / "nothing", out, "--resume", *more)) == 2
         name, value = more[0].strip("-"), more[1]
         assert f"{name}: was {'0.0001' if name == 'lr' else None}, now {value}" in capsys.readouterr().err
+    (out / "log.csv").unlink()  # as if it had been killed just before
     assert train.main(command(videos, out, "--resume")) == 0
     assert "going on after 3 of 3 epochs" in capsys.readouterr().err
+    assert len((out / "log.csv").read_text().splitlines()) == 1 + 3
 
 
 def test_a_run_is_gone_on_with_whatever_became_of_its_videos(
@@ -140,6 +142,18 @@ def test_what_can_be_known_is_told_before_decoding(
     assert "--batch-size: 16 does not divide among 3 processes" in capsys.readouterr().err
 
 
+def test_in_memory_nothing_is_counted(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a sample and without a disk there is nothing to count for."""
+    monkeypatch.setattr(train, "count_frames", lambda _: pytest.fail("counted"))
+    in_memory = command(videos, tmp_path / "run", "--cache", "memory", "--class-weight", "0")
+    assert train.main([*in_memory, "--quiet"]) == 0
+    assert not (tmp_path / "run" / "cache").exists()
+    assert train.main([*in_memory, "--resume"]) == 0
+    assert "going on after 3 of 3 epochs" in capsys.readouterr().err
+
+
 def test_an_interruption_says_how_to_go_on(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +174,17 @@ def test_a_run_among_its_videos_is_gone_on_with(videos: Path, capsys: pytest.Cap
     assert train.main(command(videos, videos / "run", "--quiet", "--pictures", "1")) == 0
     assert train.main(command(videos, videos / "run", "--resume")) == 0
     assert "2 training clips" in capsys.readouterr().err
+
+
+def test_names_of_any_kind_and_what_is_left_out(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = videos.rename(tmp_path / os.fsdecode(b"vid\xe9os"))
+    (data / "3.mp4").symlink_to("nothing")
+    assert train.main(command(data, tmp_path / "run", "--quiet")) == 0
+    assert "vid\\xe9os/3.mp4: left out: a link to nothing" in capsys.readouterr().err
+    with safe_open(str(tmp_path / "run" / "model.safetensors"), framework="pt") as file:
+        assert file.metadata()["data"] == "vid\\xe9os"
 
 
 def test_a_sample_of_long_videos(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
