@@ -143,7 +143,7 @@ formats() {  # a run each, so that what is done is kept; one round to stay withi
 }
 
 ped2() {  # the paper's 800 tokens and 100 + 40 epochs; said again, it goes on where it was stopped
-  python3 benchmarks/ped2.py --data "${PED2:-../shared/data/ped2}" --out "$results/ped2" --at-once 3 \
+  python3 benchmarks/ped2.py --data "${PED2:-../shared/data/ped2}" --out "$results/ped2" --seeds 0 1 2 --at-once 3 \
     --train "--height 80 --width 160 --patch 4 --teacher-epochs 100 --student-epochs 40 --batch-size 100 --workers 5" \
     --json "$results/ped2.json"
 }
