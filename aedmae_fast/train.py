@@ -112,7 +112,9 @@ def _train(options: argparse.Namespace, console: Console, place: Place) -> None:
     ubnormal = None
     if options.anomalies is not None:
         with Progress("cut UBnormal", "videos", None, quiet) as progress:
-            ubnormal = read_ubnormal(options.anomalies, size, progress.advance, None if region is None else region.inside.numpy())
+            ubnormal = read_ubnormal(
+                options.anomalies, size, progress.advance, None if region is None else region.inside.numpy()
+            )
     with process_group(place, torch.device(device.value)):
         clips = _clips(decoded, paths, options, size, region, int(workers.value), console, place)
         for path, reason in clips.problems if place.first else ():
