@@ -154,7 +154,7 @@ class PyavVideo:
             width=width,
             height=height,
             fps=self._fps,
-            expected_frames=_expected_frames(self._container, self._stream, self._fps),
+            expected_frames=_expected_frames(self._container, self._stream, self._promise),
             codec=self._stream.codec_context.codec.canonical_name,
             decoder="pyav",
         )
@@ -371,20 +371,42 @@ def _read_promise(container: InputContainer, stream: VideoStream, fps: float) ->
     if "avi" in formats and stream.frames:
         # FFmpeg cuts the duration of a cut AVI in proportion to its size; the header's own count stays.
         return Promise(fps, stream.frames, stream.frames / fps)
-    file_end = None if container.duration is None else container.duration / av.time_base
-    return Promise(fps, stream.frames, _duration(container, stream), file_end)
+    start = float((stream.start_time or 0) * (stream.time_base or 0))
+    length, of_all = _duration(container, stream), _whole_duration(container)
+    return Promise(
+        fps,
+        stream.frames,
+        _end(start, length, counted=stream.frames > 0),
+        _end((container.start_time or 0) / av.time_base, of_all, counted=stream.frames > 0),
+        start,
+    )
+
+
+def _end(start: float, stated: float | None, counted: bool) -> float | None:
+    """Where a stream ends that starts at ``start``, seconds.
+
+    An MP4 with a table of its frames states their length. Of the others, FFmpeg writes the end into Matroska and ASF
+    and the length into FLV, and other programs and fragmented MP4s differ: what is not after the start is a length.
+    """
+    return stated if stated is None or (stated > start and not counted) else start + stated
 
 
 def _duration(container: InputContainer, stream: VideoStream) -> float | None:
-    """Length in seconds: the stream's, or its DURATION tag (Matroska), or the longest stream's."""
+    """What is stated in seconds: of the stream, or in its DURATION tag (Matroska), or of the longest stream."""
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     tag = next((value for key, value in stream.metadata.items() if key.upper().startswith("DURATION")), "")
     if match := re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", tag):
         return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
+    return _whole_duration(container)
+
+
+def _whole_duration(container: InputContainer) -> float | None:
     return None if container.duration is None else container.duration / av.time_base
 
 
-def _expected_frames(container: InputContainer, stream: VideoStream, fps: float) -> int | None:
+def _expected_frames(container: InputContainer, stream: VideoStream, promise: Promise) -> int | None:
     """A header's count, or duration times rate if that is more. For progress bars: the verdict is on a Promise."""
-    return max(stream.frames, round((_duration(container, stream) or 0) * fps)) or None
+    end = promise.video_end
+    length = (_duration(container, stream) or 0) if end is None else end - promise.start
+    return max(stream.frames, round(length * promise.fps)) or None

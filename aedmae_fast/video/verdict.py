@@ -23,6 +23,7 @@ class Promise:
     counted: int = 0  # frames, counted by a header (avi, mp4, mov); 0: not counted
     video_end: float | None = None  # where the video stream ends
     file_end: float | None = None  # where the last of all streams ends
+    start: float = 0.0  # where the video stream starts
 
 
 @dataclass
@@ -138,7 +139,7 @@ def _ends_early(met: Met, promise: Promise) -> bool:
         return met.frames < promise.counted and (end is None or met.video_end < end - 0.75 / promise.fps)
     if promise.video_end is None:
         return False
-    slack = max(4 / promise.fps, 0.01 * promise.video_end)
+    slack = max(4 / promise.fps, 0.01 * (promise.video_end - promise.start))
     file_end = promise.video_end if promise.file_end is None else promise.file_end
     return met.video_end < promise.video_end - slack and met.file_end < file_end - slack
 
@@ -146,7 +147,8 @@ def _ends_early(met: Met, promise: Promise) -> bool:
 def _missing(met: Met, promise: Promise) -> str:
     if promise.counted:
         return f"decoded {met.frames} of {promise.counted} frames"
-    return f"decoded {met.frames} frames, {met.video_end:.2f} s of {promise.video_end:.2f} s"
+    found, stated = (end - promise.start for end in (met.video_end, promise.video_end or 0.0))
+    return f"decoded {met.frames} frames, {found:.2f} s of {stated:.2f} s"
 
 
 def _damage(met: Met) -> str:

@@ -63,6 +63,36 @@ def test_cut_where_the_length_is_stated(
         assert outcome.reason.startswith(f"decoded {len(shown)} frames, ")
 
 
+@pytest.mark.parametrize("start", [1, 4, 600])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("faststart.mp4", {}),
+        ("audio.mp4", {"audio": 2.4}),
+        ("h264.mkv", {}),
+        ("audio.mkv", {"audio": 2.4}),
+        ("vp9.webm", {"codec": "libvpx-vp9", "options": {"b": "2M"}}),
+        ("h264.flv", {}),
+        ("unknown.flv", {}),
+        ("wmv2.wmv", {"codec": "wmv2", "options": {}}),
+    ],
+)
+def test_a_clock_that_does_not_start_at_zero(tmp_path: Path, name: str, settings: dict[str, Any], start: int) -> None:
+    """Segments of a recording may keep the recording's times; some containers state the end, others the length."""
+    how = {"output_ts_offset": str(start), "movflags": "faststart", "flvflags": "no_sequence_end"}
+    if name == "unknown.flv":
+        how["flvflags"] += "+no_duration_filesize"
+    path = write_clip(tmp_path / name, **NOISY | settings, container_options=how)
+    assert read(path) == (list(range(60)), Outcome(Status.OK, ""))
+    if start > 2.4:  # before, an FLV's length passes for its end
+        assert PyavVideo(path).info.expected_frames == pytest.approx(60, abs=3)
+    shown, outcome = read(cut(path, 0.5))
+    assert 10 < len(shown) < 60
+    if name not in ("unknown.flv", "wmv2.wmv"):  # FFmpeg does not believe the header of a cut WMV
+        assert outcome.status is Status.TRUNCATED
+        assert "in the middle" not in outcome.reason  # not only by a frame that is cut through
+
+
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
