@@ -137,7 +137,7 @@ class PyavVideo:
                 if start is None or start.pts is None or start.pts > sought:
                     return False
                 shown = chain([start], self._frames)
-        timed = ((clock.tell(frame.pts), frame) for frame in shown)
+        timed = clock.timed(shown)
         found = next((each for each in timed if each[0] >= start_s - early), None)
         if found is None:
             return False
@@ -161,7 +161,7 @@ class PyavVideo:
 
     def _chunks(self) -> Iterator[Chunk]:
         clock, shown = self._clock(), chain([self._first] if self._first else [], self._frames)
-        timed = self._timed or ((clock.tell(frame.pts), frame) for frame in shown)
+        timed = self._timed or clock.timed(shown)
         self._first = self._timed = None
         for index, (time, frame) in enumerate(timed):
             yield self._chunk(frame, index, time)

@@ -5,14 +5,23 @@ No decoder in here, so that every decoder can be judged by the same rules.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
 
 from aedmae_fast.video import Outcome, Status
 
 __all__ = ["Clock", "Met", "Promise", "judge"]
 
+RESET = 1.0  # seconds that a PTS goes back or ahead
 
-RESET = 1.0  # seconds that a PTS goes back
+
+class _Stamped(Protocol):
+    @property
+    def pts(self) -> int | None: ...
+
+
+_Frame = TypeVar("_Frame", bound=_Stamped)
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,8 @@ class Clock:
 
     They follow the PTS. A frame without one, or with one that is not after all before it (two frames that arrived in
     one burst have the same in a recording), comes ``1 / fps`` after the last frame; the next good PTS is followed
-    again. A PTS that goes back by more than :data:`RESET` is a clock that was set anew: times go on from there.
+    again. A PTS that goes back by more than :data:`RESET` is a clock that was set anew: times go on from there. One
+    frame alone whose PTS is that far off, back or ahead, has a damaged one, which is as good as none.
     """
 
     unit: float | None  # seconds per PTS tick; None: ignore PTS
@@ -71,8 +81,32 @@ class Clock:
     _last: int = field(default=0, init=False)  # the highest PTS since the origin
     _time: float | None = field(default=None, init=False)  # of the last frame
 
+    def timed(self, frames: Iterable[_Frame]) -> Iterator[tuple[float, _Frame]]:
+        """Frames in output order, each with its time. Where the PTS jumps, the next frame is waited for."""
+        jumped: _Frame | None = None
+        for frame in frames:
+            if jumped is not None:
+                yield self.tell(jumped.pts if self._goes_on(jumped.pts, frame.pts) else None), jumped
+                jumped = None
+            if self._distance(frame.pts, self._last) > RESET:
+                jumped = frame
+            else:
+                yield self.tell(frame.pts), frame
+        if jumped is not None:
+            yield self.tell(jumped.pts), jumped
+
+    def _goes_on(self, jumped: int | None, following: int | None) -> bool:
+        """Whether the PTS after one that jumped is nearer to that than to those before."""
+        return following is None or self._distance(following, jumped) < self._distance(following, self._last)
+
+    def _distance(self, pts: int | None, other: int | None) -> float:
+        """Between two PTS, seconds; 0 where there is nothing to compare."""
+        if self._origin is None or self.unit is None or pts is None or other is None:
+            return 0.0
+        return abs(pts - other) * self.unit
+
     def tell(self, pts: int | None) -> float:
-        """The time of the next frame in output order, whose PTS is ``pts``."""
+        """The time of the next frame in output order, whose PTS is ``pts``, which is believed."""
         following = 0.0 if self._time is None else self._time + 1 / self.fps
         if self.unit is None or pts is None:
             self._time = following

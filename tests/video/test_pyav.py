@@ -104,6 +104,19 @@ def test_times_follow_a_variable_rate(tmp_path: Path, name: str) -> None:
     assert np.allclose(times, expected, atol=1e-3)
 
 
+def test_one_bit_of_one_time_stamp(tmp_path: Path) -> None:
+    """Whatever it is, the times of the other frames stay."""
+    path = write_clip(tmp_path / "bit.ts", b_frames=0)
+    content = bytearray(path.read_bytes())
+    place = 0
+    for _ in range(20):
+        place = content.index(b"\0\0\1\xe0", place + 1)
+    content[place + 9] ^= 4  # the second highest of 33 bits: 6 h 37 min
+    path.write_bytes(content)
+    times = [time for chunk in PyavVideo(path) for time in chunk.times]
+    assert np.allclose(times, np.arange(30) / 25, atol=1e-3)
+
+
 @pytest.mark.parametrize("name", ["no_pts.h264", "made_up.avi"])
 def test_times_without_usable_pts_go_by_the_rate(tmp_path: Path, name: str) -> None:
     video = PyavVideo(write_clip(tmp_path / name, frames=12, b_frames=2))

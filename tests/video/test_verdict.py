@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 
 from aedmae_fast.video.verdict import Clock
@@ -10,13 +12,18 @@ FPS = 25.0
 MS = 0.001
 
 
+class Frame(NamedTuple):
+    pts: int | None
+
+
 def told(*pts: int | None, unit: float | None = MS) -> list[float]:
-    clock = Clock(unit, FPS)
-    return [round(clock.tell(each), 6) for each in pts]
+    return [round(time, 6) for time, _ in Clock(unit, FPS).timed(map(Frame, pts))]
 
 
 def test_times_count_from_the_first_frame_and_keep_gaps() -> None:
     assert told(1000, 1040, 61000) == [0.0, 0.04, 60.0]
+    assert told(1000, 1040, 3601000, 3601040) == [0.0, 0.04, 3600.0, 3600.04]
+    assert told(0, 5000, 10_000, 20_000) == [0.0, 5.0, 10.0, 20.0]  # a frame now and then
 
 
 @pytest.mark.parametrize("glitch", [None, 40, 30])
@@ -25,13 +32,22 @@ def test_one_bad_pts_costs_one_time(glitch: int | None) -> None:
     assert told(0, 40, glitch, 120, 600_000) == [0.0, 0.04, 0.08, 0.12, 600.0]
 
 
+@pytest.mark.parametrize("glitch", [0, 300_000, 400_000, 23_862_000, -5000])
+def test_one_damaged_pts_costs_one_time(glitch: int) -> None:
+    """A bit of it is another: the frame comes after the last one, and all others stay where they are."""
+    assert told(360_000, 360_040, glitch, 360_120, 360_160) == [0.0, 0.04, 0.08, 0.12, 0.16]
+    times = [0.0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.24]
+    assert told(360_000, 360_040, glitch, 360_120, None, glitch, 360_240) == times
+
+
 def test_times_never_go_back() -> None:
     assert told(0, 40, 40, 41, 42, 200) == [0.0, 0.04, 0.08, 0.08, 0.08, 0.2]
 
 
 def test_a_clock_that_is_set_anew_goes_on() -> None:
     """Recordings one after the other in one file, each of which starts at the same time."""
-    assert told(5000, 5040, 8000, 5000, 5040, 9000) == [0.0, 0.04, 3.0, 3.04, 3.08, 7.04]
+    times = [0.0, 0.04, 3.0, 3.04, 3.08, 3.12, 7.08]
+    assert told(5000, 5040, 8000, 8040, 5000, 5040, 9000) == times
 
 
 def test_without_pts_times_go_by_the_rate() -> None:
