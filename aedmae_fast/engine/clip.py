@@ -117,9 +117,8 @@ class ClipState:
         times = np.array(self._times)
         seconds = time.perf_counter() - self._started
         series = (times, score, raw, error, gap, prob, x, y)
-        return ClipScores(
-            path, outcome.status, outcome.reason, self.info, *series, interpolated, seconds, outcome.passing
-        )
+        of_outcome = outcome.passing, self._outcome.seekable
+        return ClipScores(path, outcome.status, outcome.reason, self.info, *series, interpolated, seconds, *of_outcome)
 
 
 def _not_finite(raw: Series) -> Outcome | None:

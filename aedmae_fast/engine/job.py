@@ -325,6 +325,7 @@ def _describe(item: Item, scores: ClipScores, source: Entry | None) -> Entry:
         "place": item.place,
         "source": source,
         "passing": scores.passing,
+        "seekable": scores.seekable,
         "output": None,
         "maps": None,
     }

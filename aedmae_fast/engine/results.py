@@ -35,6 +35,7 @@ class ClipScores:
     interpolated: NDArray[np.bool_]  # [T] frames between the scored ones, where a stride was asked for
     seconds: float  # wall time from opening the clip to its last score, other clips' work included
     passing: bool = False  # what went wrong is the disk's, the network's or a permission's: worth another try
+    seekable: bool = False  # each time leads to one place of the video (:class:`aedmae_fast.video.Outcome`)
 
     @classmethod
     def failed(cls, path: Path, reason: str) -> ClipScores:

@@ -40,13 +40,12 @@ def span(event: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def can_seek(entry: Mapping[str, Any]) -> bool:
-    """Whether a time leads to one place of the video.
+    """Whether a time leads to one place of the video; of what an earlier version scored, that is not known.
 
-    It does not where it has more frames than its container's times leave room for: recordings that follow one another
-    in one file, each with times of its own. What is between is decoded then, which takes as long as it takes.
+    It does not where recordings follow one another in one file, each with times of its own, nor where frames have no
+    times. What is before is decoded then, which takes as long as it takes.
     """
-    expected = entry["expected_frames"]
-    return expected is None or entry["frames"] <= 1.1 * expected + 25
+    return bool(entry.get("seekable", False))
 
 
 def make_film(

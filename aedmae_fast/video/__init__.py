@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Literal, Protocol
@@ -65,6 +65,8 @@ class Outcome:
     status: Status
     reason: str  # empty for ``ok``
     passing: bool = False  # the disk's, the network's or a permission's trouble: another time the file may be read
+    # Each time leads to one place: frames have times, of one clock. A matter of all frames, so known at the end too.
+    seekable: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ class DaliVideo:
         except RuntimeError as error:  # the pipeline is dead for good
             failure = str(error).strip().splitlines()[0]
         if first == known.met.frames:
-            self._outcome = judge(known.met, known.promise)
+            self._outcome = replace(judge(known.met, known.promise), seekable=True)  # the times are the packets'
         else:
             self.note = f"PyAV read on from frame {first}: {failure}"
             print(f"{self.info.path}: {self.note}", file=sys.stderr)

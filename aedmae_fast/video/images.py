@@ -112,7 +112,7 @@ class ImageFolder:
             index += 1
             if self._closed:
                 return
-        self._outcome = replace(_judge(broken, len(self._images)), passing=passing)
+        self._outcome = replace(_judge(broken, len(self._images)), passing=passing, seekable=True)
 
 
 def open_part(folder: Path, start_s: float, frames: int | None) -> ImageFolder:

@@ -14,7 +14,7 @@ import stat
 from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import suppress
-from dataclasses import astuple
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -167,7 +167,7 @@ class PyavVideo:
             yield self._chunk(frame, index, time)
             if self._closed:
                 return
-        self._outcome = judge(self._met, self._promise)
+        self._outcome = replace(judge(self._met, self._promise), seekable=clock.seekable)
         self.close()
 
     def _clock(self) -> Clock:
@@ -250,7 +250,7 @@ def survey(path: str | Path) -> Survey:
     chunk = next(iter(video), None)
     video.close()
     if first is None or chunk is None:
-        raise VideoError(Path(path), *astuple(video.outcome))
+        raise VideoError(Path(path), video.outcome.status, video.outcome.reason, video.outcome.passing)
     with _open_container(Path(path)) as container:
         stream = _pick_stream(container, Path(path))
         promise, met = _read_promise(container, stream, video.info.fps), Met()

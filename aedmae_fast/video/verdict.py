@@ -80,6 +80,12 @@ class Clock:
     _offset: float = field(default=0.0, init=False)  # the time at the origin
     _last: int = field(default=0, init=False)  # the highest PTS since the origin
     _time: float | None = field(default=None, init=False)  # of the last frame
+    _was_reset: bool = field(default=False, init=False)
+
+    @property
+    def seekable(self) -> bool:
+        """Whether each of the times so far leads to one place: they follow a PTS that was never set anew."""
+        return self._origin is not None and not self._was_reset
 
     def timed(self, frames: Iterable[_Frame]) -> Iterator[tuple[float, _Frame]]:
         """Frames in output order, each with its time. Where the PTS jumps, the next frame is waited for."""
@@ -112,6 +118,7 @@ class Clock:
             self._time = following
             return following
         if self._origin is None or (self._last - pts) * self.unit > RESET:
+            self._was_reset = self._origin is not None
             self._origin, self._offset, self._last, self._time = pts, following, pts, following
         elif pts <= self._last:
             self._time = following

@@ -137,7 +137,7 @@ def test_what_a_disk_or_network_stood_in_the_way_of_is_tried_again(
         assert run(out, scorer, items) == ["a.mp4"]
     assert run(out, scorer, items) == ["a.mp4"]
     entry = manifest(out)["files"]["a.mp4"]
-    assert (entry["status"], entry["passing"]) == ("ok", False)
+    assert (entry["status"], entry["passing"], entry["seekable"]) == ("ok", False, True)
     assert run(out, scorer, items) == []
 
 

@@ -17,7 +17,7 @@ from tests.clips import picture, read_index, write_clip
 
 FRAMES = 120
 LEAST, MOST = BEFORE_AND_AFTER
-ENTRY = {"width": 128, "height": 96, "frames": FRAMES, "expected_frames": None}
+ENTRY = {"width": 128, "height": 96, "frames": FRAMES, "seekable": True}
 
 
 def event(start_frame: int, end_frame: int, frame: int, fps: float = 25) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def entry(name: str, *scores: float, status: str = "ok", place: tuple[int, int] 
         for score in scores
     ]
     reason = "" if status == "ok" else "bytes <lost>"
-    size = {"frames": 30, "expected_frames": 30, "width": 128, "height": 96}
+    size = {"frames": 30, "seekable": True, "width": 128, "height": 96}
     return {"status": status, "reason": reason, **size, "events": events, "output": f"{name}.csv"}
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aedmae_fast.report.film import can_seek
 from aedmae_fast.video import Status, VideoError, open_part, open_video, read_frames, read_still
 from aedmae_fast.video.pulse import on_pulse
 from aedmae_fast.video.pyav import PyavVideo
@@ -44,24 +43,40 @@ def test_the_frame_that_was_scored(tmp_path: Path, name: str, settings: dict[str
     np.testing.assert_allclose([time for time, _ in found], times[100:], atol=1e-9)
 
 
-def test_recordings_one_after_the_other_in_one_file(tmp_path: Path) -> None:
-    """A time that both have leads to the first of them, once it is known that there are two; their times go on."""
-    path = write_clip(tmp_path / "day.ts", frames=200)
-    second = write_clip(tmp_path / "b.ts", frames=200, size=(64, 48))
+@pytest.mark.parametrize("lengths", [(200, 200), (40, 400), (400, 30)])
+def test_recordings_one_after_the_other_in_one_file(tmp_path: Path, lengths: tuple[int, int]) -> None:
+    """A time that both have leads to the first of them, since it is known that there are two; their times go on."""
+    one, two = lengths
+    path = write_clip(tmp_path / "day.ts", frames=one)
+    second = write_clip(tmp_path / "b.ts", frames=two, size=(64, 48))
     with open(path, "ab") as file:
         file.write(second.read_bytes())
     video = open_video(path)
     times = [time for chunk in video for time in chunk.times]
     assert np.diff(times) == pytest.approx(0.04, abs=1e-3)
-    entry = {"frames": len(times), "expected_frames": video.info.expected_frames}
-    assert len(times) == 400
-    assert not can_seek(entry)
-    for i in (0, 100, 150, 199):
-        still = read_still(path, times[i], can_seek(entry))
+    assert len(times) == one + two
+    assert not video.outcome.seekable
+    for i in (0, one // 2, one - 1):
+        still = read_still(path, times[i], seek=False)
         assert still.shape == (96, 128, 3)
         assert read_index(still[..., 1].numpy()) == i
-    assert read_still(path, times[201], can_seek(entry)).shape == (48, 64, 3)
-    assert can_seek({"frames": 200, "expected_frames": open_video(second).info.expected_frames})
+    assert read_still(path, times[one + 1], seek=False).shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "seekable"),
+    [
+        ("a.mp4", {}, True),
+        ("a.ts", {}, True),
+        ("vfr.mkv", {"vfr": True}, True),
+        ("b.avi", {"codec": "mpeg4", "b_frames": 2}, False),
+        ("raw.h264", {}, False),
+    ],
+)
+def test_whether_a_time_leads_to_one_place(tmp_path: Path, name: str, settings: dict[str, Any], seekable: bool) -> None:
+    video = open_video(write_clip(tmp_path / name, **settings))
+    list(video)
+    assert video.outcome.seekable is seekable
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.webm"])
