@@ -32,6 +32,7 @@ from aedmae_fast.report.normal import NormalScores, read_normal
 from aedmae_fast.version import __version__
 from aedmae_fast.video import Decoder
 from aedmae_fast.video.discover import find_videos
+from aedmae_fast.video.pulse import on_pulse
 
 REPORT = "report.html"
 OK, SOME_NOT_OK, USAGE, INTERRUPTED = 0, 1, 2, 130  # exit codes
@@ -213,8 +214,15 @@ def _run(options: argparse.Namespace, console: Console, scorer: Scorer | Fleet, 
 def _report(console: Console, job: Job, items: list[Item], region: Region | None, normal: NormalScores | None) -> None:
     path = job.out / REPORT
     entries, videos = {item.name: job.entry(item) for item in items}, {item.name: item.path for item in items}
+    progress = f"making {path}"
+
+    def on_done(events: int, of: int) -> None:
+        nonlocal progress
+        progress = f"making {path}: {events} of {of} events are done"
+
+    on_pulse(lambda: console.now_and_then(progress))  # where a file cannot be sought, an event may take long
     try:
-        events = html.write_report(path, job.out, job.settings, entries, videos, region, normal)
+        events = html.write_report(path, job.out, job.settings, entries, videos, region, normal, on_done)
     except OSError as error:
         console.error(f"cannot write {path}: {error.strerror}")
     else:

@@ -21,6 +21,7 @@ from PIL import Image
 from aedmae_fast.model.checkpoint import save_model
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.ops import native
+from aedmae_fast.report import console
 from aedmae_fast.report.console import printable
 from aedmae_fast.score import OK, SOME_NOT_OK, USAGE, main
 from tests.clips import cut, damage_packets, write_clip
@@ -252,6 +253,13 @@ def test_report(score: Run, videos: Path, tmp_path: Path) -> None:
     code, _, err = score("--dir", videos, "--report")
     assert code == OK
     assert "cannot write" in err
+
+
+def test_a_report_that_takes_long_says_how_far_it_is(score: Run, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "events are done" not in score("--dir", videos, "--report")[2]
+    monkeypatch.setattr(console, "PLAIN_INTERVAL", 0.0)
+    err = score("--dir", videos, "--report")[2]
+    assert re.search(r"making .*report\.html: [1-9] of \d+ events are done", err)
 
 
 def test_report_beside_normal_videos(score: Run, videos: Path, tmp_path: Path) -> None:

@@ -34,6 +34,11 @@ class Console:
         if not self._quiet:
             tqdm.write(line, file=sys.stderr)
 
+    def now_and_then(self, line: str) -> None:
+        """Say how far something is, every half a minute."""
+        if self._is_due():
+            self.say(line)
+
     def error(self, line: str) -> None:
         tqdm.write(line, file=sys.stderr)
 
@@ -58,8 +63,7 @@ class Console:
         self._frames += frames
         if self._bar is not None:
             self._bar.update(frames)
-        elif time.perf_counter() - self._spoke > PLAIN_INTERVAL:
-            self._spoke = time.perf_counter()
+        elif self._is_due():
             self.say(self._line())
 
     def finished(self, name: str, entry: Mapping[str, Any]) -> None:
@@ -75,6 +79,13 @@ class Console:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+        self._spoke = time.perf_counter()
+
+    def _is_due(self) -> bool:
+        due = time.perf_counter() - self._spoke > PLAIN_INTERVAL
+        if due:
+            self._spoke = time.perf_counter()
+        return due
 
     def _total(self) -> int:
         """Frames of the whole job, unopened files taken as long as the opened ones are on average."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html import escape
 from itertools import groupby
 from pathlib import Path
@@ -23,10 +23,9 @@ from aedmae_fast.files import replacing
 from aedmae_fast.model.region import Region
 from aedmae_fast.report import heat
 from aedmae_fast.report.console import printable
-from aedmae_fast.report.film import Track, can_seek, make_film, span
+from aedmae_fast.report.film import Shots, Track, can_seek, shoot, span
 from aedmae_fast.report.normal import NormalScores
-from aedmae_fast.report.picture import WIDTH, ringed, small
-from aedmae_fast.video import VideoError, read_still
+from aedmae_fast.report.picture import WIDTH
 
 __all__ = ["MOST", "write_report"]
 
@@ -62,6 +61,7 @@ def write_report(
     videos: Mapping[str, Path],
     region: Region | None = None,
     normal: NormalScores | None = None,
+    on_done: Callable[[int, int], None] | None = None,
 ) -> int:
     """Write the page; returns how many events are on it.
 
@@ -73,6 +73,7 @@ def write_report(
         videos: where the files are, by name.
         region: of the scores; what is outside of it is darker in the pictures.
         normal: what to say how rare the events are by.
+        on_done: called with how many events are done, and of how many.
 
     Raises:
         OSError: the page cannot be written, or a CSV not read.
@@ -81,9 +82,14 @@ def write_report(
     cards: dict[int, str] = {}
     by_file = sorted(enumerate(found, 1), key=lambda ranked: ranked[1].name)
     for name, ranked in groupby(by_file, key=lambda ranked: ranked[1].name):
-        track = Track(*read_columns(out / entries[name]["output"], Track._fields))
-        for rank, highlight in ranked:
-            cards[rank] = _card(rank, highlight, track, view)
+        if on_done:
+            on_done(len(cards), len(found))
+        of_file, entry = list(ranked), entries[name]
+        track = Track(*read_columns(out / entry["output"], Track._fields))
+        shots = [Shots(entry, highlight.event, track, region) for _, highlight in of_file]
+        shoot(videos[name], shots, can_seek(entry))
+        for (rank, highlight), pictures in zip(of_file, shots, strict=True):
+            cards[rank] = _card(rank, highlight, track, pictures, view)
     shown = "\n".join(cards[rank] for rank in sorted(cards))
     rows = "\n".join(_row(name, entry) for name, entry in entries.items())
     troubled = sum(entry["status"] != "ok" for entry in entries.values())
@@ -116,49 +122,40 @@ def clock(seconds: float) -> str:
     return (f"{hours}:{minutes:02}" if hours else f"{minutes}") + f":{rest // 10:02}.{rest % 10}"
 
 
-def _card(rank: int, highlight: Highlight, track: Track, view: View) -> str:
+def _card(rank: int, highlight: Highlight, track: Track, shots: Shots, view: View) -> str:
     event = highlight.event
     when = f"{clock(event['start_s'])} – {clock(event['end_s'])}"
     place = "" if event["x"] is None else f", at x {event['x']}, y {event['y']}"
     shown = f"{clock(event['time_s'])}, frame {event['frame']}{place}"
     rarity = "" if view.normal is None else f", {view.normal.tell(event['score'])}"
-    try:
-        still = _still(highlight, view)
-        film = _film(highlight, track, view)
-    except VideoError as error:
-        still, film = f"<p>no picture: {escape(printable(error.reason))}</p>", ""
     return CARD.substitute(
         rank=rank,
         name=escape(printable(highlight.name)),
         when=when,
         detail=escape(f"score {event['score']:.4g}{rarity}; shown: {shown}"),
-        still=still,
+        still=_still(shots, event["frame"]),
         heat=_heat(highlight, view),
         curve=_curve(track.score, event["start_frame"], event["end_frame"]),
-        film=film,
+        film=_film(shots, event),
     )
 
 
-def _still(highlight: Highlight, view: View) -> str:
-    """The frame to look at with a ring around the place."""
-    event, entry = highlight.event, highlight.entry
-    image = small(read_still(highlight.path, event["time_s"], can_seek(entry)), view.region)
-    if event["x"] is not None:
-        image = ringed(image, event["x"] / entry["width"], event["y"] / entry["height"])
+def _still(shots: Shots, frame: int) -> str:
+    if shots.still is None:
+        return f"<p>no picture: {escape(printable(shots.trouble))}</p>"
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
-    return f'<img src="data:image/jpeg;base64,{_base64(buffer.getvalue())}" alt="frame {event["frame"]}">'
+    shots.still.save(buffer, "JPEG", quality=85)
+    return f'<img src="data:image/jpeg;base64,{_base64(buffer.getvalue())}" alt="frame {frame}">'
 
 
-def _film(highlight: Highlight, track: Track, view: View) -> str:
-    """What is around it, to be opened; it plays as soon as it is seen, without scripts."""
-    start, end = span(highlight.event)
-    try:
-        film = make_film(highlight.path, highlight.entry, highlight.event, track, view.region)
-    except (ImportError, VideoError) as error:
-        reason = error.reason if isinstance(error, VideoError) else str(error)
-        return f"<p>no film: {escape(printable(reason))}</p>"
-    return FILM.substitute(when=f"{clock(start)} – {clock(end)}", data=_base64(film))
+def _film(shots: Shots, event: Entry) -> str:
+    """To be opened; it plays as soon as it is seen, without scripts."""
+    if shots.still is None:
+        return ""
+    if not shots.film:
+        return f"<p>no film: {escape(printable(shots.trouble))}</p>"
+    start, end = span(event)
+    return FILM.substitute(when=f"{clock(start)} – {clock(end)}", data=_base64(shots.film))
 
 
 def _base64(data: bytes) -> str:

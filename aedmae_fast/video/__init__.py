@@ -26,6 +26,7 @@ __all__ = [
     "VideoInfo",
     "open_part",
     "open_video",
+    "pictures_of",
     "read_frames",
     "read_still",
 ]
@@ -166,17 +167,21 @@ def read_frames(path: str | Path, start_s: float, seek: bool = True) -> Generato
 
     Args and errors are those of :func:`open_part`, the latter on the way.
     """
-    from aedmae_fast.ops import frame_prep
-
     with closing(open_part(path, start_s, seek=seek)) as video:
         empty = True
         for chunk in video:
-            height, width = chunk.planes[0].shape[1:3]
-            frames = frame_prep(list(chunk.planes), height, width, matrix=chunk.matrix, full_range=chunk.full_range)
-            yield from zip(chunk.times, frames, strict=True)
+            yield from zip(chunk.times, pictures_of(chunk), strict=True)
             empty = False
         if empty:
             raise VideoError(Path(path), video.outcome.status, video.outcome.reason)
+
+
+def pictures_of(chunk: Chunk) -> Tensor:
+    """A chunk's frames for people to look at: uint8 [T, H, W, 3], BGR, as displayed."""
+    from aedmae_fast.ops import frame_prep
+
+    height, width = chunk.planes[0].shape[1:3]
+    return frame_prep(list(chunk.planes), height, width, matrix=chunk.matrix, full_range=chunk.full_range)
 
 
 def read_still(path: str | Path, time_s: float, seek: bool = True) -> Tensor:

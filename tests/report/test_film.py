@@ -1,4 +1,4 @@
-"""The film of an event: what happens around it, at its pace, with a ring that follows."""
+"""An event's pictures: the frame to look at, and the film of what is around it, with a ring that follows."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from aedmae_fast.report import film
-from aedmae_fast.report.film import BEFORE_AND_AFTER, Track, make_film, span
+from aedmae_fast.report.film import BEFORE_AND_AFTER, Shots, Track, can_seek, shoot, span
 from aedmae_fast.report.picture import WIDTH
-from aedmae_fast.video import VideoError, open_video, read_frames
+from aedmae_fast.video import open_video, read_frames
+from aedmae_fast.video.pulse import on_pulse
 from tests.clips import picture, read_index, write_clip
 
 FRAMES = 120
@@ -22,13 +23,20 @@ ENTRY = {"width": 128, "height": 96, "frames": FRAMES, "seekable": True}
 
 def event(start_frame: int, end_frame: int, frame: int, fps: float = 25) -> dict[str, Any]:
     times = {"start_s": start_frame / fps, "end_s": end_frame / fps, "time_s": frame / fps}
-    return {"start_frame": start_frame, "end_frame": end_frame, "frame": frame, **times}
+    return {"start_frame": start_frame, "end_frame": end_frame, "frame": frame, **times, "x": None, "y": None}
 
 
 def track(times: list[float], known: bool = True) -> Track:
     """A place that moves to the right, a pixel a frame."""
     x = np.arange(len(times)) + 0.0 if known else np.full(len(times), np.nan)
     return Track(np.array(times), np.zeros(len(times)), x, np.where(np.isnan(x), x, 70.0))
+
+
+def make_film(path: Path, entry: dict[str, Any], event: dict[str, Any], track: Track) -> bytes:
+    shots = Shots(entry, event, track)
+    shoot(path, [shots], can_seek(entry))
+    assert shots.trouble == ""
+    return shots.film
 
 
 def shown(encoded: bytes, tmp_path: Path) -> list[tuple[float, np.ndarray]]:
@@ -117,5 +125,36 @@ def test_a_gap_in_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_what_is_not_there(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", frames=9)
-    with pytest.raises(VideoError, match="no frame at"):
-        make_film(path, ENTRY, event(300, 310, 305), track([0.0]))
+    for seek in (True, False):
+        shots = [Shots(ENTRY, found, track([0.0])) for found in (event(2, 4, 3), event(300, 310, 305))]
+        shoot(path, shots, seek)
+        assert shots[0].still is not None
+        assert shots[1].still is None
+        assert shots[1].film == b""
+        assert shots[1].trouble.startswith("no frame at 1")
+
+
+@pytest.mark.parametrize(("name", "passes"), [("a.h264", 1), ("a.mkv", 3)])
+def test_what_cannot_be_sought_is_decoded_once(tmp_path: Path, name: str, passes: int) -> None:
+    """For all its events, stills and films, in whatever order they are asked for."""
+    path = write_clip(tmp_path / name, frames=300)
+    video = open_video(path)
+    times = [time for chunk in video for time in chunk.times]
+    frames = (140, 100, 250)
+    shots = [Shots(ENTRY, event(i - 5, i + 5, i, video.info.fps), track(times)) for i in frames]
+    opened: list[None] = []
+    packets: list[None] = []
+    on_pulse(lambda: packets.append(None))
+    with pytest.MonkeyPatch.context() as patch:
+        open_part = film.open_part
+        patch.setattr(film, "open_part", lambda *given, **how: opened.append(None) or open_part(*given, **how))
+        shoot(path, shots, video.outcome.seekable)
+    on_pulse(lambda: None)
+    assert len(opened) == passes
+    assert passes > 1 or len(packets) < 330
+    for i, of_event in zip(frames, shots, strict=True):
+        assert of_event.still is not None
+        assert read_index(np.asarray(of_event.still)[..., 1]) == i
+        start, end = (round(at * video.info.fps) for at in span(event(i - 5, i + 5, i, video.info.fps)))
+        found = [read_index(each[..., 1]) for _, each in shown(of_event.film, tmp_path)]
+        assert found == list(range(start, end + 1, 2))
