@@ -56,7 +56,7 @@ WORDS = {
 
 
 def localise(clips: Sequence[LabelledClip], stores: Mapping[str, MapStore]) -> dict[str, Localisation]:
-    """Pixel AUC, RBDC and TBDC of several methods' maps, reading each clip's masks once. Empty if no mask shows any.
+    """Pixel AUC, RBDC and TBDC of several methods' maps, reading masks and objects once. Empty if no mask shows any.
 
     Args:
         clips: those without masks do not enter.
@@ -79,7 +79,8 @@ def localise(clips: Sequence[LabelledClip], stores: Mapping[str, MapStore]) -> d
 
     for index, clip in enumerate(clips):
         if clip.has_masks:
-            truths[index] = truth_of(clip.name, counted(index, clip))
+            objects = clip.read_objects() if clip.read_objects else None
+            truths[index] = truth_of(clip.name, counted(index, clip), objects)
     if not any(pixel.both_labels for pixel in pixels.values()):
         return {}
     return {method: Localisation(pixels[method].area(), sweep(store, truths)) for method, store in stores.items()}

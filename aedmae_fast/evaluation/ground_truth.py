@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from aedmae_fast.video.pyav import survey
 __all__ = [
     "Labels",
     "Mask",
+    "Objects",
     "count_frames",
     "image_masks",
     "interval_labels",
@@ -37,12 +38,14 @@ __all__ = [
     "npz_masks",
     "text_labels",
     "track_masks",
+    "track_objects",
     "tracks_of",
     "ucsd_intervals",
 ]
 
 Labels = NDArray[np.int64]  # [T]
 Mask = NDArray[np.bool_]  # [H, W]
+Objects = dict[int, Mask]  # of one frame: by track, the pixels of its object
 Interval = tuple[int, int]  # first and last frame, counted from 0, both included
 
 
@@ -166,6 +169,14 @@ def track_masks(folder: Path, name: str, tracks: Iterable[tuple[int, int, int]],
             yield np.isin(_grey(folder / f"{name}_{frame:04d}_gt.png"), objects)
         else:
             yield np.zeros((opened.info.height, opened.info.width), dtype=bool)
+
+
+def track_objects(folder: Path, name: str, tracks: Sequence[tuple[int, int, int]], video: Path) -> Iterator[Objects]:
+    """UBnormal's objects, frame by frame, tracks being numbered from 0 on; see :func:`track_masks`."""
+    for frame in range(count_frames(video)):
+        present = {track: number for track, (number, first, last) in enumerate(tracks) if first <= frame <= last}
+        objects = _grey(folder / f"{name}_{frame:04d}_gt.png") if present else np.zeros((0, 0), np.uint8)
+        yield {track: np.asarray(objects == number) for track, number in present.items()}
 
 
 def count_frames(path: Path) -> int:

@@ -30,7 +30,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from aedmae_fast.evaluation import ground_truth
-from aedmae_fast.evaluation.ground_truth import Labels, Mask
+from aedmae_fast.evaluation.ground_truth import Labels, Mask, Objects
 from aedmae_fast.video.discover import VIDEO_SUFFIXES, find_videos
 from aedmae_fast.video.images import is_frame_folder, natural_key
 
@@ -52,6 +52,7 @@ class LabelledClip:
     name: str  # unique in its data set
     read_labels: Callable[[], Labels] = field(repr=False)
     read_masks: Callable[[], Iterator[Mask]] | None = field(default=None, repr=False)
+    read_objects: Callable[[], Iterator[Objects]] | None = field(default=None, repr=False)  # where tracks are published
 
     @cached_property
     def labels(self) -> Labels:
@@ -157,7 +158,9 @@ def _read_ubnormal(root: Path) -> Dataset:
         if name.startswith("abnormal"):
             tracks = ground_truth.tracks_of(_required(folder / f"{name}_tracks.txt", root, "ubnormal"))
         labels = partial(_interval_labels, [(first, last) for _, first, last in tracks], path)
-        clips.append(LabelledClip(path, name, labels, partial(ground_truth.track_masks, folder, name, tracks, path)))
+        masks = partial(ground_truth.track_masks, folder, name, tracks, path)
+        objects = partial(ground_truth.track_objects, folder, name, tracks, path)
+        clips.append(LabelledClip(path, name, labels, masks, objects))
     return Dataset(train, clips)
 
 

@@ -15,7 +15,9 @@ What the publication leaves open, and how it is read here:
 
 * A region is the bounding box of its component (8-neighbours), on both sides: the published ground truth is boxes.
 * Ground truth comes as masks, so tracks are made of them: regions of consecutive frames belong to one track if their
-  components share a pixel. Objects that touch, or whose paths cross, are one track from then on and before.
+  components share a pixel. Objects that touch, or whose paths cross, are one track from then on and before. UBnormal
+  publishes tracks and which pixels are whose: there a region is one object's in one frame, the largest of its boxes, as
+  in the data set's own script.
 * The threshold falls until there is more than 1 false positive per frame, and no further: lower down, components merge
   and their number falls again. A rate counts as reached from the fewest false positives that reach it, the curve is
   linear between thresholds, and level where they end before 1.
@@ -77,12 +79,17 @@ class Curves:
         return area(self.false_positives, self.tracks)
 
 
-def truth_of(name: str, masks: Iterable[Mask]) -> Truth:
+def truth_of(name: str, masks: Iterable[Mask], objects: Iterable[Mapping[int, Mask]] | None = None) -> Truth:
     """Regions and tracks of a clip's masks, bool [H, W] one after the other; two of them are kept at a time.
+
+    Args:
+        objects: where tracks are known, for each of the masks the pixels of every track that is in it.
 
     Raises:
         ValueError: no masks, or masks of different sizes.
     """
+    if objects is not None:
+        return _truth_of_tracks(name, masks, objects)
     boxes: list[Boxes] = []
     links: list[tuple[int, int]] = []  # pairs of regions that share a pixel in consecutive frames
     before: NDArray[np.int32] | None = None  # [H, W] components of the frame before, numbered from 1
@@ -101,6 +108,27 @@ def truth_of(name: str, masks: Iterable[Mask]) -> Truth:
     if before is None:
         raise ValueError(f"clip {name}: no masks")
     return Truth(name, before.shape, tuple(boxes), _connected(links, first))
+
+
+def _truth_of_tracks(name: str, masks: Iterable[Mask], objects: Iterable[Mapping[int, Mask]]) -> Truth:
+    size: tuple[int, ...] = ()
+    boxes: list[Boxes] = []
+    tracks: list[int] = []
+    for mask, of_frame in zip(masks, objects, strict=True):
+        seen = {track: _largest_box(pixels) for track, pixels in of_frame.items() if pixels.any()}
+        boxes.append(np.array(list(seen.values()), dtype=np.float64).reshape(-1, 4))
+        tracks += seen
+        size = mask.shape
+    if len(size) != 2:
+        raise ValueError(f"clip {name}: no masks")
+    numbers = np.unique(tracks, return_inverse=True)[1]  # a track that is nowhere seen is none
+    return Truth(name, size, tuple(boxes), numbers.astype(np.intp))
+
+
+def _largest_box(pixels: Mask) -> NDArray[np.float64]:
+    found = _bounding_boxes(ndimage.label(pixels, NEIGHBOURS)[0])
+    largest: NDArray[np.float64] = found[np.prod(found[:, 2:] - found[:, :2], axis=1).argmax()]
+    return largest
 
 
 def _connected(links: Sequence[tuple[int, int]], count: int) -> NDArray[np.intp]:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.io import savemat
 
 from aedmae_fast.evaluation.layouts import LAYOUTS, Dataset, LabelledClip, LayoutError, read_dataset
+from aedmae_fast.evaluation.rbdc_tbdc import truth_of
 from tests.evaluation.trees import SIZE, mask, write_frames, write_mask, write_video
 
 BOX = (9, 0, 15, 8)  # top, left, bottom, right
@@ -194,6 +196,25 @@ def test_ubnormal(ubnormal: Path) -> None:
     np.testing.assert_array_equal(stacked(abnormal)[2], mask(1, BOX) > 0)
     assert stacked(abnormal).any((1, 2)).tolist() == [False, True, True, False, False, False]
     assert not stacked(normal).any()
+
+
+def test_ubnormal_has_a_region_for_each_track_and_frame(ubnormal: Path) -> None:
+    """As its own script: objects that touch stay two, of an object's parts the largest box counts."""
+    name = "abnormal_scene_3_scenario_1"
+    folder = ubnormal / "Scene3" / f"{name}_annotations"
+    (folder / f"{name}_tracks.txt").write_text("7.0,1.0,2.0\n9.0,1.0,1.0\n7.0,4.0,4.0\n5.0,4.0,4.0\n")
+    both = np.zeros(SIZE, np.uint8)
+    both[9:15, :8], both[9:15, 8:12], both[0:2, 20:22] = 7, 9, 7
+    Image.fromarray(both).save(folder / f"{name}_0001_gt.png")
+    clip = read_dataset(ubnormal, "ubnormal").test[0]
+    assert clip.read_objects is not None
+    truth = truth_of(clip.name, clip.masks(), clip.read_objects())
+    assert [boxes.tolist() for boxes in truth.boxes] == [
+        *([], [[9, 0, 15, 8], [9, 8, 15, 12]], [[*BOX]]),
+        *([], [[*BOX]], []),  # object 5 is nowhere
+    ]
+    assert truth.tracks.tolist() == [0, 1, 0, 2]
+    assert truth.size == SIZE
 
 
 def test_ubnormal_refuses(ubnormal: Path) -> None:
