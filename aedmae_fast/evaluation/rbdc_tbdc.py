@@ -178,7 +178,8 @@ def thresholds_of(store: MapStore, clips: Iterable[int], count: int = THRESHOLDS
     histogram = np.zeros(0x10000, dtype=np.int64)  # by bit pattern, which ascends with the (non-negative) number
     for clip in clips:
         for values in store.maps(clip):
-            histogram += np.bincount(values.view(np.uint16).ravel(), minlength=len(histogram))
+            bits = (values + np.float16(0)).view(np.uint16)  # the sum turns -0.0 into 0.0
+            histogram += np.bincount(bits.ravel(), minlength=len(histogram))
     bins = np.flatnonzero(histogram)[::-1]
     over = np.cumsum(histogram[bins])  # pixels at or above
     wanted = np.geomspace(1, over[-1], count).clip(max=over[-1])

@@ -128,7 +128,7 @@ class PyavVideo:
         shown = chain([first], self._frames)
         early = 0.5 / self._fps  # to the nearest frame, where all that is known of times is the rate
         if clock.unit is not None and first.pts is not None and unit is not None:
-            early = 0.5 * clock.unit
+            early = max(0.5 * clock.unit, 1e-6)  # times that were written down are rounded to microseconds
             sought = first.pts + round(start_s / unit)
             if seek and (before := first.pts + round((start_s - SEEK_BEFORE) / unit)) > first.pts:
                 clock.tell(first.pts)  # from which times count

@@ -205,6 +205,12 @@ def test_thresholds_descend_through_values_that_occur(store: MapStore) -> None:
     assert max(b / a for a, b in itertools.pairwise(over[10:])) < 1.6  # 24,000 ** (1 / 49) = 1.23, and ties
 
 
+def test_thresholds_take_minus_zero_for_zero(store: MapStore) -> None:
+    """As a multiplication leaves it in maps; its bits are those of a number above all others."""
+    store.add(0, 0, np.array([[-0.0, 0.25], [0.5, 0.0]], np.float32))
+    assert thresholds_of(store, [0]).tolist() == [0.5, 0.25, 0.0]
+
+
 def test_sweep_refuses(store: MapStore) -> None:
     fill(store, 0, [{}, {}])
     with pytest.raises(ValueError, match="clip a: 2 anomaly maps but 3 masks"):

@@ -43,6 +43,13 @@ def test_the_frame_that_was_scored(tmp_path: Path, name: str, settings: dict[str
     np.testing.assert_allclose([time for time, _ in found], times[100:], atol=1e-9)
 
 
+def test_ticks_finer_than_a_microsecond(tmp_path: Path) -> None:
+    """Times in tables and manifests are rounded to microseconds, up or down."""
+    path = write_clip(tmp_path / "a.mp4", fps=30, container_options={"video_track_timescale": "30000000"})
+    times = [time for chunk in open_video(path) for time in chunk.times]
+    assert [index_of(path, round(time, 6)) for time in times] == list(range(30))
+
+
 @pytest.mark.parametrize("lengths", [(200, 200), (40, 400), (400, 30)])
 def test_recordings_one_after_the_other_in_one_file(tmp_path: Path, lengths: tuple[int, int]) -> None:
     """A time that both have leads to the first of them, since it is known that there are two; their times go on."""
