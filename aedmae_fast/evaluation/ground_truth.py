@@ -20,6 +20,7 @@ from PIL import Image
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
+from aedmae_fast.files import IMAGE_FORMATS
 from aedmae_fast.video import open_video
 from aedmae_fast.video.images import frame_paths
 from aedmae_fast.video.pyav import survey
@@ -111,7 +112,7 @@ def image_masks(folder: Path) -> Iterator[Mask]:
 
 def _grey(path: Path) -> NDArray[np.uint8]:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
             return np.asarray(image.convert("L"))
     except (OSError, SyntaxError) as error:
         raise ValueError(f"{path}: not an image that can be read ({error})") from error

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from aedmae_fast.config import CHANNELS
+from aedmae_fast.files import IMAGE_FORMATS
 
 __all__ = ["Region", "load_region"]
 
@@ -74,7 +75,7 @@ def load_region(path: str | Path, size: tuple[int, int]) -> Region:
     """
     height, width = size
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
             grey = image.convert("L").resize((width, height), Image.Resampling.BOX)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the file, and names it

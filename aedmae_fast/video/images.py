@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
+from aedmae_fast.files import IMAGE_FORMATS
 from aedmae_fast.ops.frame_prep import MAX_SIZE
 from aedmae_fast.video import Chunk, Outcome, Status, VideoError, VideoInfo
 from aedmae_fast.video.pulse import pulse
@@ -52,8 +54,12 @@ class ImageFolder:
     """The images of one folder, in natural order (``frame_2`` before ``frame_10``), as a Video of one-frame chunks.
 
     Grey images come as one full-range plane (16 bit reduced to 8), all others as BGR with alpha dropped; the EXIF
-    orientation is applied. An image that cannot be read is left out: as in a video, the frames that follow move up, and
-    the outcome is CORRUPT and says so. Other files, hidden files and sub-folders are ignored.
+    orientation is applied. An image that cannot be read is left out, and so is one that holds several (the pages of a
+    TIFF, an animation): as in a video, the frames that follow move up, and the outcome is CORRUPT and says so. Other
+    files, hidden files and sub-folders are ignored.
+
+    10, 12 or 14 bits that are stored in 16 as they are come out almost black, as no image says how many it has: a line
+    on stderr says so where the first image is that dark.
 
     Args:
         first, last: a part of it: the images from ``first`` on, without ``last``.
@@ -103,7 +109,7 @@ class ImageFolder:
         for path in self._images:
             pulse()
             try:
-                plane = _read(path)
+                plane = _read(path, warn=not index)
             except _BROKEN as error:
                 broken.append(f"{path.name}: {_one_line(error)}")
                 passing |= _is_passing(error)
@@ -157,7 +163,7 @@ def _first_size(folder: Path, images: list[Path]) -> tuple[int, int]:
 
 
 def _size(path: Path) -> tuple[int, int]:
-    with Image.open(path) as image:
+    with Image.open(path, formats=IMAGE_FORMATS) as image:
         sideways = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
         return (image.height, image.width) if sideways else (image.width, image.height)
 
@@ -167,16 +173,23 @@ def _is_passing(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno is not None
 
 
-def _read(path: Path) -> Tensor:
-    """One image as uint8: grey [1, H, W], everything else BGR [1, H, W, 3]."""
-    with Image.open(path) as image:
+def _read(path: Path, warn: bool) -> Tensor:
+    """One image as uint8: grey [1, H, W], everything else BGR [1, H, W, 3]. ``warn`` where it looks like 14 bit."""
+    with Image.open(path, formats=IMAGE_FORMATS) as image:
         if max(image.size) > MAX_SIZE:
             raise ValueError(f"{image.width}x{image.height} pixels, expected at most {MAX_SIZE} a side")
+        pages = getattr(image, "n_frames", 1)
+        if pages > 1 and image.format != "MPO":  # a camera's JPEG with a preview or a second view beside the picture
+            raise ValueError(f"{pages} pictures in one file, expected one; split it into a file each")
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode == "F":
             raise ValueError("floating-point pixels, expected 8 or 16 bit")
         if image.mode.startswith("I"):  # 16-bit grey, in a word of 16 or 32 bits
-            pixels = _to_8_bit(np.asarray(image))
+            samples = np.asarray(image)
+            if warn and samples.max() < 1 << 14:
+                dark = f"16-bit grey, but no pixel above {samples.max()} of 65535: the frames are almost black"
+                print(f"{path.parent}: {dark}; if these are 14 bits or fewer, scale them to 16", file=sys.stderr)
+            pixels = _to_8_bit(samples)
         elif image.mode in ("1", "L", "LA", "La"):
             pixels = np.array(image.convert("L"))
         else:

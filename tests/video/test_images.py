@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -64,6 +64,17 @@ def test_sixteen_bit_grey_is_rounded_and_clipped(tmp_path: Path, suffix: str) ->
     Image.fromarray(samples).save(tmp_path / f"deep.{suffix}")
     exact = np.minimum(255, np.floor(samples / 256 + 0.5))
     assert (only_plane(tmp_path).numpy() == exact).all()
+
+
+def test_twelve_bits_in_sixteen_are_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for i in range(3):
+        Image.fromarray(picture(i).astype(np.uint16) << 4).save(tmp_path / f"{i}.png")
+    assert all(chunk.planes[0].max() < 16 for chunk in ImageFolder(tmp_path))
+    assert capsys.readouterr().err.count(f"{tmp_path}: 16-bit grey, but no pixel above 3520 of 65535") == 1
+    for i in range(3):
+        Image.fromarray(picture(i).astype(np.uint16) << 8).save(tmp_path / f"{i}.png")
+    assert len(list(ImageFolder(tmp_path))) == 3
+    assert capsys.readouterr().err == ""
 
 
 def test_bilevel_and_grey_with_alpha_are_grey(tmp_path: Path) -> None:
@@ -129,10 +140,10 @@ def test_an_image_that_the_disk_did_not_give_is_told_apart_from_a_broken_one(
     assert not video.outcome.passing
     opened = Image.open
 
-    def faulty(path: Path) -> Image.Image:
+    def faulty(path: Path, **how: Any) -> Image.Image:
         if path.name in missing:
             raise OSError(errno.EIO, "Input/output error")
-        return opened(path)
+        return opened(path, **how)
 
     missing = {"frame_1.png"}
     monkeypatch.setattr(Image, "open", faulty)
@@ -143,6 +154,33 @@ def test_an_image_that_the_disk_did_not_give_is_told_apart_from_a_broken_one(
     with pytest.raises(VideoError) as refused:
         ImageFolder(tmp_path)
     assert refused.value.passing
+
+
+def test_other_formats_are_no_images_whatever_their_names(tmp_path: Path) -> None:
+    """An EPS would be run by Ghostscript."""
+    fill(tmp_path, 1)
+    Image.fromarray(picture(1)).save(tmp_path / "z.jpg", "EPS")
+    Image.fromarray(picture(2)).save(tmp_path / "y.png", "GIF")
+    video = ImageFolder(tmp_path)
+    assert len(list(video)) == 1
+    assert video.outcome.reason.startswith("2 of 3 images could not be read")
+
+
+@pytest.mark.parametrize("suffix", ["tif", "webp", "png"])
+def test_several_pictures_in_one_file_are_refused(tmp_path: Path, suffix: str) -> None:
+    """All but the first would be lost without a word."""
+    fill(tmp_path, 1)
+    first, *others = (Image.fromarray(picture(i)).convert("RGB") for i in range(3))
+    first.save(tmp_path / f"z.{suffix}", save_all=True, append_images=others)
+    video = ImageFolder(tmp_path)
+    assert len(list(video)) == 1
+    assert f"(z.{suffix}: 3 pictures in one file, expected one" in video.outcome.reason
+
+
+def test_a_cameras_jpeg_may_hold_another_view(tmp_path: Path) -> None:
+    first, second = (Image.fromarray(picture(i)) for i in range(2))
+    first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second])
+    assert read_index(only_plane(tmp_path).numpy()) == 0
 
 
 def test_pixels_without_a_range_are_refused(tmp_path: Path) -> None:
