@@ -52,7 +52,7 @@ Interval = tuple[int, int]  # first and last frame, counted from 0, both include
 
 def text_labels(path: Path) -> Labels:
     """A text file of 0 and 1, one a frame, separated by white space."""
-    words = path.read_text().split()
+    words = path.read_text(errors="replace").split()
     if wrong := [word for word in words if word not in ("0", "1")]:
         raise ValueError(f"{path}: expected one 0 or 1 a frame, found {wrong[0][:20]!r}")
     return np.array(words, dtype=np.int64)
@@ -94,10 +94,11 @@ def npz_masks(path: Path) -> Iterator[Mask]:
 
 def mat_masks(path: Path) -> Iterator[Mask]:
     """A MATLAB file with the cell array ``volLabel``, one [H, W] matrix a frame (Avenue)."""
-    try:
-        cells = loadmat(path, variable_names=["volLabel"])["volLabel"].ravel()
-    except (KeyError, ValueError, TypeError, NotImplementedError, MatReadError, zlib.error) as error:
-        raise ValueError(f"{path}: expected a MATLAB file with the cell array volLabel ({error})") from error
+    with path.open("rb") as file:
+        try:
+            cells = loadmat(file, variable_names=["volLabel"])["volLabel"].ravel()
+        except (LookupError, OSError, ValueError, TypeError, NotImplementedError, MatReadError, zlib.error) as error:
+            raise ValueError(f"{path}: expected a MATLAB file with the cell array volLabel ({error})") from error
     for cell in cells:
         if getattr(cell, "ndim", 0) != 2:
             raise ValueError(f"{path}: volLabel: expected a matrix a frame, found {type(cell).__name__}")

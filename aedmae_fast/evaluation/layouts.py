@@ -168,7 +168,7 @@ def _ubnormal_names(root: Path, kind: str) -> list[str]:
     file = f"{kind}_video_names.txt"
     for path in (root / "scripts" / file, root / file):
         if path.is_file():
-            names = path.read_text().split()
+            names = path.read_text(errors="replace").split()
             if wrong := [name for name in names if not re.match(r"(ab)?normal_scene_\d+_", name)]:
                 raise LayoutError(f"{path}: expected names such as normal_scene_1_scenario_2, found {wrong[0]!r}")
             return names

@@ -1,12 +1,14 @@
-"""Ground truth: how many frames a video has that labels are made for."""
+"""Ground truth: how many frames a video has that labels are made for, and what is said of damaged files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.io import savemat
 
-from aedmae_fast.evaluation.ground_truth import count_frames
+from aedmae_fast.evaluation.ground_truth import count_frames, mat_masks, text_labels
 from aedmae_fast.video import open_video
 from tests.clips import write_clip
 from tests.training.scenes import make_clip, write_frames
@@ -22,3 +24,25 @@ def test_as_many_as_are_decoded(tmp_path: Path, name: str, vfr: bool) -> None:
 
 def test_of_a_folder_of_frames(tmp_path: Path) -> None:
     assert count_frames(write_frames(tmp_path / "a", make_clip(12))) == 12
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_cut_mat_file_is_named(tmp_path: Path, compressed: bool) -> None:
+    """Wherever it is cut."""
+    path = tmp_path / "1_label.mat"
+    cells = np.empty((1, 3), dtype=object)
+    cells[0, :] = [np.eye(8, dtype=np.uint8)] * 3
+    savemat(path, {"volLabel": cells}, do_compression=compressed)
+    whole = path.read_bytes()
+    for kept in range(0, len(whole), 8):
+        path.write_bytes(whole[:kept])
+        with pytest.raises(ValueError, match=r"1_label\.mat: expected a MATLAB file with the cell array volLabel"):
+            list(mat_masks(path))
+    with pytest.raises(OSError, match=r"absent\.mat"):
+        list(mat_masks(tmp_path / "absent.mat"))
+
+
+def test_labels_in_another_encoding_are_named(tmp_path: Path) -> None:
+    (tmp_path / "1.txt").write_bytes(b"0 1 \xe9")
+    with pytest.raises(ValueError, match=r"1\.txt: expected one 0 or 1 a frame"):
+        text_labels(tmp_path / "1.txt")
