@@ -240,6 +240,11 @@ def _items(options: argparse.Namespace, console: Console) -> tuple[list[Item], d
     found = find_videos(options.dir, options.include, options.exclude)
     for path, reason in found.problems:
         console.error(f"{printable(str(path))}: left out: {reason}")
+    if found.others:
+        kinds = [suffix or "no extension" for suffix, _ in found.others.most_common(8)]
+        more = ", ..." if len(found.others) > len(kinds) else ""
+        count = found.others.total()
+        console.say(f"  {count} other file{'s' * (count > 1)} left out ({printable(', '.join(kinds))}{more})")
     if not found.videos:
         raise ValueError(f"no videos in {printable(str(options.dir))}; looked for video files and folders of frames")
     return name_items(found.videos, options.dir), {str(path): reason for path, reason in found.problems}

@@ -330,7 +330,8 @@ def test_folders_without_videos(score: Run, tmp_path: Path) -> None:
     assert code == USAGE
     assert "no videos in" in err
     (tmp_path / "empty" / "notes.txt").write_text("none here")
-    assert score("--dir", tmp_path / "empty")[0] == USAGE
+    code, _, err = score("--dir", tmp_path / "empty")
+    assert (code, "1 other file left out (.txt)" in err) == (USAGE, True)
     assert not (tmp_path / "scores").exists()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -16,11 +16,13 @@ __all__ = ["VIDEO_SUFFIXES", "Discovery", "find_videos"]
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
-    ".264", ".265", ".3g2", ".3gp", ".asf", ".avc", ".avi", ".dav", ".f4v", ".flv", ".h264", ".h265", ".hevc", ".ivf",
-    ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts",
-    ".mxf", ".nut", ".ogm", ".ogv", ".qt", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+    ".264", ".265", ".3g2", ".3gp", ".asf", ".avc", ".avi", ".dav", ".divx", ".dv", ".f4v", ".flv", ".h264", ".h265",
+    ".hevc", ".ivf", ".m1v", ".m2p", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mod", ".mov", ".mp4",
+    ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogm", ".ogv", ".qt", ".rm", ".tp", ".trp", ".ts", ".vob",
+    ".webm", ".wmv", ".wtv", ".y4m",
 })
 # fmt: on
+_OF_A_NAS = "@eaDir"  # Synology's folder of thumbnails beside every folder's files
 
 
 @dataclass
@@ -29,6 +31,7 @@ class Discovery:
 
     videos: list[Path] = field(default_factory=list)  # files and folders of frames, in natural order of their paths
     problems: list[tuple[Path, str]] = field(default_factory=list)  # what could not be looked at, and why
+    others: Counter[str] = field(default_factory=Counter)  # files that are neither, by extension, in lower case
 
 
 def find_videos(root: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Discovery:
@@ -36,7 +39,8 @@ def find_videos(root: Path, include: Sequence[str] = (), exclude: Sequence[str] 
 
     A video is a file with one of :data:`VIDEO_SUFFIXES`, or a folder that directly holds an image and no video: UCSD's
     ``Test/Test001/*.tif``, ShanghaiTech's ``testing/frames/01_0014/*.jpg``; but not one of pictures of ours, such as
-    plots. Hidden files and folders are skipped. Links are followed, each folder is searched once.
+    plots. Hidden files and folders are skipped, as is what a NAS puts beside. Links are followed, each folder is
+    searched once.
 
     Args:
         root: A folder to search, or one video file, which is taken whatever its name.
@@ -101,7 +105,7 @@ class _Search:
         self._seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
             listed = list(entries)
-        visible = [entry for entry in listed if not entry.name.startswith(".")]
+        visible = [entry for entry in listed if not entry.name.startswith(".") and entry.name != _OF_A_NAS]
         drawn = any(entry.name == PICTURES_MARK for entry in listed)
         visible.sort(key=lambda entry: entry.name)
         kinds = [self._kind(entry) for entry in visible]
@@ -127,6 +131,8 @@ class _Search:
                     return "video"
                 broken = entry.is_symlink()
                 self.found.problems.append((Path(entry.path), "a link to nothing" if broken else "not a regular file"))
+            elif entry.is_file():
+                self.found.others[suffix] += 1
         except OSError as error:
             self._problem(Path(entry.path), error)
         return ""

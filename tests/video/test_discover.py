@@ -59,6 +59,16 @@ def test_hidden_files_and_folders_are_skipped(tmp_path: Path) -> None:
     assert found(tmp_path) == ["c.mp4"]
 
 
+def test_thumbnails_of_a_nas_are_skipped(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "@eaDir/a.mp4/SYNOVIDEO_VIDEO_SCREENSHOT.jpg", "sub/@eaDir/b.jpg")
+    assert found(tmp_path) == ["a.mp4"]
+
+
+def test_what_is_neither_video_nor_image_is_counted(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "b.xyz", "c/d.XYZ", "c/notes", ".hidden", "c/e.png")
+    assert find_videos(tmp_path).others == {".xyz": 2, "": 1}
+
+
 def test_pictures_of_ours_are_no_frames(tmp_path: Path) -> None:
     touch(tmp_path, "run/samples/1.png", "run/02.mp4", "frames/1.png")
     for folder in ("run", "run/samples"):

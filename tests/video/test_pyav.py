@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from aedmae_fast.video import Status, open_video
+from aedmae_fast.video.discover import find_videos
 from aedmae_fast.video.pyav import PyavVideo
 from tests.clips import make_frame, picture, read_index, write_clip
 
@@ -86,6 +87,26 @@ def test_every_frame_in_order(tmp_path: Path, name: str, settings: dict[str, Any
     if name in ("h264.mp4", "h264_b.avi", "h264.mkv", "h264.ts", "hevc.mp4", "vp9.webm", "av1.mkv", "mpeg4.avi"):
         assert info.expected_frames == frames
         assert info.fps == 25
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "settings"),
+    [
+        ("a.dv", "a.dv", {"codec": "dvvideo", "size": (720, 576)}),
+        ("a.divx", "a.avi", {"codec": "mpeg4"}),
+        ("a.mod", "a.mpg", {"codec": "mpeg2video"}),
+        ("a.m2p", "a.vob", {"codec": "mpeg2video"}),
+        ("a.tp", "a.ts", {}),
+        ("a.trp", "a.ts", {}),
+        ("a.wtv", "a.wtv", {"codec": "mpeg2video"}),
+        ("a.rm", "a.rm", {"codec": "rv20"}),
+    ],
+)
+def test_extensions_of_other_recorders(tmp_path: Path, name: str, written: str, settings: dict[str, Any]) -> None:
+    """Their files are found, and read by what is in them."""
+    write_clip(tmp_path / written, **settings).rename(tmp_path / name)
+    assert find_videos(tmp_path).videos == [tmp_path / name]
+    assert indices(tmp_path / name) == list(range(30))
 
 
 def test_metadata_that_is_no_utf8_is_no_reason_to_refuse_a_file(tmp_path: Path) -> None:
