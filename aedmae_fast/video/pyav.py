@@ -11,9 +11,10 @@ import errno
 import os
 import re
 import stat
+from array import array
 from collections import Counter
 from collections.abc import Generator, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -245,21 +246,22 @@ def survey(path: str | Path) -> Survey:
     Raises:
         VideoError: as :class:`PyavVideo`, or there is no frame in it.
     """
-    video = PyavVideo(path)
-    first = video._first
-    chunk = next(iter(video), None)
-    video.close()
+    with closing(PyavVideo(path)) as video:
+        first = video._first
+        chunk = next(iter(video), None)
     if first is None or chunk is None:
         raise VideoError(Path(path), video.outcome.status, video.outcome.reason, video.outcome.passing)
     with _open_container(Path(path)) as container:
         stream = _pick_stream(container, Path(path))
         promise, met = _read_promise(container, stream, video.info.fps), Met()
-        packets = [(p.pts, p.is_discard) for p in _packets(container, stream, promise, met)]
-        shown = [pts for pts, hidden in packets if not hidden]
-        met.frames = len(shown)
-        known = sorted(pts for pts in shown if pts is not None)
-        unit = float(stream.time_base or 0)
-        times = tuple((pts - known[0]) * unit for pts in known) if len(known) == len(shown) else ()
+        stamps = array("q")  # of the shown packets that have one; 8 bytes each, of which a day has millions
+        for packet in _packets(container, stream, promise, met):
+            if not packet.is_discard:
+                met.frames += 1
+                if packet.pts is not None:
+                    stamps.append(packet.pts)
+        known, unit = np.sort(stamps), float(stream.time_base or 0)
+        times = tuple(((known - known[0]) * unit).tolist()) if len(known) == met.frames > 0 else ()
         return Survey(
             info=video.info,
             matrix=chunk.matrix,
@@ -267,7 +269,7 @@ def survey(path: str | Path) -> Survey:
             container=container.format.name,
             pixel_format=first.format.name,
             upright=video._turn == Turn(),
-            hidden=len(packets) - len(shown),
+            hidden=met.packets - met.frames,
             times=times,
             promise=promise,
             met=met,

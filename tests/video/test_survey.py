@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
-from aedmae_fast.video import Status, VideoError
+from aedmae_fast.video import Chunk, Status, VideoError
 from aedmae_fast.video.pyav import PyavVideo, survey
 from aedmae_fast.video.survey import why_not_dali
 from aedmae_fast.video.verdict import judge
@@ -58,6 +60,30 @@ def test_a_cut_file_is_seen_by_its_packets(tmp_path: Path) -> None:
     path = cut(write_clip(tmp_path / "clip.mkv", size=(320, 240), frames=60, options={"crf": "18"}), 0.5)
     found = survey(path)
     assert judge(found.met, found.promise).status is Status.TRUNCATED
+
+
+def test_a_file_that_cannot_be_shown_is_let_go_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(video: PyavVideo) -> Iterator[Chunk]:
+        raise VideoError(tmp_path, Status.UNREADABLE, "pixel format xyz cannot be converted")
+
+    closed: list[PyavVideo] = []
+    monkeypatch.setattr(PyavVideo, "_chunks", refuse)
+    monkeypatch.setattr(PyavVideo, "close", lambda video: closed.append(video))
+    with pytest.raises(VideoError, match="xyz"):
+        survey(write_clip(tmp_path / "clip.mp4"))
+    assert len(closed) == 1
+
+
+def test_the_packets_of_a_day_are_no_list_of_objects(tmp_path: Path) -> None:
+    """8 bytes each while they are read, and a time each in the end."""
+    path = write_clip(tmp_path / "clip.mkv", frames=3000, size=(32, 32), options={"preset": "ultrafast"})
+    survey(path)
+    tracemalloc.start()
+    found = survey(path)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found.times) == 3000
+    assert most < 3000 * 90
 
 
 def test_what_is_no_video_is_an_error(tmp_path: Path) -> None:
