@@ -316,6 +316,7 @@ def _describe(item: Item, scores: ClipScores, source: Entry | None) -> Entry:
         "fps": info.fps if info else None,
         "width": info.width if info else None,
         "height": info.height if info else None,
+        "aspect": info.aspect if info else None,
         "codec": info.codec if info else None,
         "decoder": info.decoder if info else None,
         "seconds": round(scores.seconds, 3),

@@ -30,7 +30,7 @@ class ClipScores:
     teacher_error: Series  # [T] frame mean of the teacher's error
     discrepancy: Series  # [T] frame mean of the teacher-student gap
     class_prob: Series  # [T] probability of the class head; NaN without one
-    x: Series  # [T] where in the frame the raw score comes from: pixels from the left, of the video as displayed
+    x: Series  # [T] where in the frame the raw score comes from: pixels from the left, the right way up
     y: Series  # [T] pixels from the top; both NaN where the preset pools by the mean over the frame
     interpolated: NDArray[np.bool_]  # [T] frames between the scored ones, where a stride was asked for
     seconds: float  # wall time from opening the clip to its last score, other clips' work included

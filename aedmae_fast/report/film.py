@@ -83,7 +83,7 @@ class Shots:
 
     def add(self, time: float, frame: Tensor) -> None:
         """Take a frame that is wanted: uint8 [H, W, 3], BGR."""
-        image = small(frame, self._region)
+        image = small(frame, self._region, self._entry.get("aspect", 1.0))
         if self._is_still(time):
             self.still = self._ringed(image.copy(), self._event["x"], self._event["y"])
         if self._is_filmed(time):

@@ -14,14 +14,16 @@ WIDTH = 480  # pixels at most
 DARKER = 40  # % of its brightness, outside of the region: what is there can still be made out
 
 
-def small(frame: Tensor, region: Region | None = None) -> Image.Image:
+def small(frame: Tensor, region: Region | None = None, aspect: float = 1.0) -> Image.Image:
     """A frame, uint8 [H, W, 3], BGR, no wider than ``WIDTH``, and of even size, as films need it.
 
+    ``aspect`` is the width over the height of its pixels; those of the result are square.
     Outside of ``region``, which is stretched over it, it is darker.
     """
     image = Image.fromarray(np.ascontiguousarray(frame.numpy()[..., ::-1]))
-    scale = min(1.0, WIDTH / image.width)
-    width, height = (max(2, round(side * scale / 2) * 2) for side in image.size)
+    shown = image.width * aspect, image.height
+    scale = min(1.0, WIDTH / shown[0])
+    width, height = (max(2, round(side * scale / 2) * 2) for side in shown)
     image = image.resize((width, height))
     if region is None:
         return image

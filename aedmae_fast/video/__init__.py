@@ -51,12 +51,13 @@ class VideoInfo:
     """What is known of a video before it is decoded."""
 
     path: Path
-    width: int  # pixels as displayed (after the rotation flag)
+    width: int  # pixels, the right way up (after the rotation flag)
     height: int
     fps: float  # average frames per second; 0 < fps < inf
     expected_frames: int | None  # from the container; None where it does not say
     codec: str  # e.g. "h264"; "images" for a folder of frames
     decoder: str  # what decoded it: "pyav", "dali", "nvdec"; "images" for a folder of frames
+    aspect: float = 1.0  # a pixel's width over its height; other than 1 for anamorphic video
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def open_part(path: str | Path, start_s: float, frames: int | None = None, seek:
 
 
 def read_frames(path: str | Path, start_s: float, seek: bool = True) -> Generator[tuple[float, Tensor], None, None]:
-    """Frames for people to look at, from a time on, each with its own: uint8 [H, W, 3], BGR, as displayed.
+    """Frames for people to look at, from a time on, each with its own: uint8 [H, W, 3], BGR, the right way up.
 
     Args and errors are those of :func:`open_part`, the latter on the way.
     """
@@ -177,7 +178,7 @@ def read_frames(path: str | Path, start_s: float, seek: bool = True) -> Generato
 
 
 def pictures_of(chunk: Chunk) -> Tensor:
-    """A chunk's frames for people to look at: uint8 [T, H, W, 3], BGR, as displayed."""
+    """A chunk's frames for people to look at: uint8 [T, H, W, 3], BGR, the right way up."""
     from aedmae_fast.ops import frame_prep
 
     height, width = chunk.planes[0].shape[1:3]

@@ -151,7 +151,7 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
 
 
 def _first_size(folder: Path, images: list[Path]) -> tuple[int, int]:
-    """Width and height, as displayed, of the first image whose header can be read."""
+    """Width and height, the right way up, of the first image whose header can be read."""
     passing = False
     for path in images:
         try:

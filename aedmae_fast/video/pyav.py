@@ -158,7 +158,13 @@ class PyavVideo:
             expected_frames=_expected_frames(self._container, self._stream, self._promise),
             codec=self._stream.codec_context.codec.canonical_name,
             decoder="pyav",
+            aspect=1 / self._aspect() if self._turn.transpose else self._aspect(),
         )
+
+    def _aspect(self) -> float:
+        """A stored pixel's width over its height; 1 where it is not stated, or cannot be meant."""
+        stated = float(self._stream.sample_aspect_ratio or 1)
+        return stated if 0.25 <= stated <= 4 else 1.0
 
     def _chunks(self) -> Iterator[Chunk]:
         clock, shown = self._clock(), chain([self._first] if self._first else [], self._frames)

@@ -102,6 +102,15 @@ def test_large_and_odd_pictures(tmp_path: Path) -> None:
         assert found[0][1].shape == (*expected, 3)
 
 
+def test_anamorphic_video_is_shown_as_it_is_meant(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", frames=5, options={"x264-params": "sar=2/1"})
+    assert open_video(path).info.aspect == 2
+    turned = write_clip(tmp_path / "b.mp4", frames=5, options={"x264-params": "sar=2/1"}, rotation=90)
+    assert open_video(turned).info.aspect == 0.5
+    found = shown(make_film(path, {**ENTRY, "aspect": 2.0}, event(0, 4, 2), track([0.0])), tmp_path)
+    assert found[0][1].shape == (96, 256, 3)
+
+
 def test_a_size_that_changes_midway(tmp_path: Path) -> None:
     """The film keeps its first; a folder can hold images of any size, as a video can."""
     for i in range(20):
