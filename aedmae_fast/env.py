@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -100,7 +101,10 @@ def _rows(tree: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
             yield f"{path}{key}", value
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    argparse.ArgumentParser(
+        prog="python -m aedmae_fast.env", description="What is installed, what was built, what is used, and why."
+    ).parse_args(arguments)
     rows = list(_rows(describe()))
     width = max(len(name) for name, _ in rows)
     for name, value in rows:

@@ -61,7 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     labelled = [name for name in LAYOUTS if name != "videos"]
     parser.add_argument("--layout", required=True, choices=labelled, help="how it lies there, see below")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--checkpoint", help="score the test clips with this model: .safetensors, .pth, untrained-CONFIG")
+    what.add_argument(
+        "--checkpoint",
+        help="score the test clips with this model: .safetensors, the release's .pth, a name of bundled weights, or"
+        " untrained-CONFIG",
+    )
     what.add_argument("--scores", type=Path, metavar="DIR", help="evaluate finished CSV files")
     how = parser.add_argument_group("how to score, with --checkpoint")
     how.add_argument("--preset", default="auto", choices=["auto", *PRESETS], help="formula of the score")

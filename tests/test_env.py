@@ -21,7 +21,7 @@ def test_every_op_says_what_it_runs_on() -> None:
 
 
 def test_it_prints_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
-    env.main()
+    env.main([])
     lines = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines())
     assert lines["cpu isa"].strip().startswith(native.cpu().isa())
     assert lines["cpu amx"].strip() == (f"none: {reason}" if (reason := native.cpu().why_no_amx()) else "to be had")
@@ -53,6 +53,14 @@ def test_the_fingerprint_is_of_the_sources_alone(tmp_path: Path) -> None:
     assert len(seen) == 5
     (tmp_path / "csrc" / "a.h~").write_text("3")  # an editor's
     assert fingerprint(tmp_path) in seen
+
+
+def test_it_takes_no_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    for given, code, said in (["--help"], 0, "python -m aedmae_fast.env"), (["--anything"], 2, "--anything"):
+        with pytest.raises(SystemExit) as ended:
+            env.main(given)
+        assert ended.value.code == code
+        assert said in "".join(capsys.readouterr())
 
 
 def test_a_tree_that_was_never_built_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:

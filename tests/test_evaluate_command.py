@@ -274,3 +274,9 @@ def test_names_of_any_kind_in_the_tables(evaluate: Run, scores: Path, data: Path
     code, out, _ = evaluate("--scores", scores)
     assert code == OK
     assert r"0\n3\xff" in out
+
+
+def test_help_names_every_kind_of_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "a name of bundled weights" in " ".join(capsys.readouterr().out.split())

@@ -60,8 +60,9 @@ def read_normal(folder: Path, settings: dict[str, Any]) -> NormalScores:
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        theirs, files = manifest["settings"], manifest["files"].values()
-    except (OSError, ValueError, KeyError) as error:
+        theirs, entries = dict(manifest["settings"]), manifest["files"].values()
+        outputs = [folder / entry["output"] for entry in entries if entry["output"] is not None]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:  # whatever another file may hold
         raise ValueError(f"normal: {folder} holds no scores; expected the --out folder of a finished run") from error
     for name in ALIKE:
         if theirs.get(name) != settings[name]:
@@ -70,8 +71,8 @@ def read_normal(folder: Path, settings: dict[str, Any]) -> NormalScores:
                 " videos to score; score the normal ones like them"
             )
     clips, seconds = [], 0.0
-    for output in (entry["output"] for entry in files if entry["output"] is not None):
-        time_s, score = read_columns(folder / output, ("time_s", "score"))
+    for output in outputs:
+        time_s, score = read_columns(output, ("time_s", "score"))
         if len(time_s) > 1:
             clips.append(score)
             seconds += float(time_s[-1] - time_s[0]) * len(time_s) / (len(time_s) - 1)

@@ -67,5 +67,15 @@ def test_another_precision_compares(tmp_path: Path) -> None:
 def test_nothing_to_compare_with(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no scores"):
         read_normal(tmp_path, SETTINGS)
+    for other in (
+        [],
+        3,
+        {"settings": [1], "files": {}},
+        {"settings": {}, "files": []},
+        {"settings": {}, "files": {"a": 1}},
+    ):
+        (tmp_path / "manifest.json").write_text(json.dumps(other))
+        with pytest.raises(ValueError, match="holds no scores"):
+            read_normal(tmp_path, SETTINGS)
     with pytest.raises(ValueError, match="no finished scores"):
         read_normal(write(tmp_path, {}), SETTINGS)
