@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from array import array
 from collections import Counter
@@ -35,6 +34,7 @@ from torch import Tensor
 from aedmae_fast.ops.frame_prep import MAX_SIZE
 from aedmae_fast.video import Chunk, Outcome, Status, VideoError, VideoInfo
 from aedmae_fast.video.planes import MATRICES, NATIVE, Turn, is_full_range, planes_of, rows_of
+from aedmae_fast.video.promise import expected_frames, read_promise
 from aedmae_fast.video.pulse import pulse
 from aedmae_fast.video.survey import Survey
 from aedmae_fast.video.verdict import Clock, Met, Promise, judge
@@ -43,10 +43,6 @@ __all__ = ["FALLBACK_FPS", "PyavVideo", "open_part", "survey"]
 
 FALLBACK_FPS = 25.0  # for a stream that states no frame rate
 SEEK_BEFORE = 3.0  # seconds: in MPEG-TS the key frame that a seek finds may lie after the time sought
-
-# Containers that state their length in a header, so that a cut file can be told from a short one. Of the others FFmpeg
-# reads the last timestamp in the file (MPEG-TS, MPEG-PS, Ogg) or guesses from its size (raw streams): no promise.
-_STATES_LENGTH = {"asf", "avi", "flv", "matroska", "mov"}
 
 # What a disk, a network or the system does to a file that may be whole; a file that is damaged has others.
 _PASSING = {
@@ -82,7 +78,7 @@ class PyavVideo:
         try:
             self._stream = _pick_stream(self._container, self._path)
             self._fps = _frame_rate(self._stream)
-            self._promise = _read_promise(self._container, self._stream, self._fps)
+            self._promise = read_promise(self._container, self._stream, self._fps)
             self._frames = self._decode()
             self._first = next(self._frames, None)
             self._turn = Turn.of(self._first) if self._first else Turn()
@@ -155,7 +151,7 @@ class PyavVideo:
             width=width,
             height=height,
             fps=self._fps,
-            expected_frames=_expected_frames(self._container, self._stream, self._promise),
+            expected_frames=expected_frames(self._container, self._stream, self._promise),
             codec=self._stream.codec_context.codec.canonical_name,
             decoder="pyav",
             aspect=1 / self._aspect() if self._turn.transpose else self._aspect(),
@@ -259,7 +255,7 @@ def survey(path: str | Path) -> Survey:
         raise VideoError(Path(path), video.outcome.status, video.outcome.reason, video.outcome.passing)
     with _open_container(Path(path)) as container:
         stream = _pick_stream(container, Path(path))
-        promise, met = _read_promise(container, stream, video.info.fps), Met()
+        promise, met = read_promise(container, stream, video.info.fps), Met()
         stamps = array("q")  # of the shown packets that have one; 8 bytes each, of which a day has millions
         for packet in _packets(container, stream, promise, met):
             if not packet.is_discard:
@@ -370,51 +366,3 @@ def _pick_stream(container: InputContainer, path: Path) -> VideoStream:
 def _frame_rate(stream: VideoStream) -> float:
     rates = (stream.average_rate, stream.guessed_rate)
     return next((float(rate) for rate in rates if rate and rate > 0), FALLBACK_FPS)
-
-
-def _read_promise(container: InputContainer, stream: VideoStream, fps: float) -> Promise:
-    formats = set(container.format.name.split(","))
-    if not formats & _STATES_LENGTH:
-        return Promise(fps)
-    if "avi" in formats and stream.frames:
-        # FFmpeg cuts the duration of a cut AVI in proportion to its size; the header's own count stays.
-        return Promise(fps, stream.frames, stream.frames / fps)
-    start = float((stream.start_time or 0) * (stream.time_base or 0))
-    length, of_all = _duration(container, stream), _whole_duration(container)
-    return Promise(
-        fps,
-        stream.frames,
-        _end(start, length, counted=stream.frames > 0),
-        _end((container.start_time or 0) / av.time_base, of_all, counted=stream.frames > 0),
-        start,
-    )
-
-
-def _end(start: float, stated: float | None, counted: bool) -> float | None:
-    """Where a stream ends that starts at ``start``, seconds.
-
-    An MP4 with a table of its frames states their length. Of the others, FFmpeg writes the end into Matroska and ASF
-    and the length into FLV, and other programs and fragmented MP4s differ: what is not after the start is a length.
-    """
-    return stated if stated is None or (stated > start and not counted) else start + stated
-
-
-def _duration(container: InputContainer, stream: VideoStream) -> float | None:
-    """What is stated in seconds: of the stream, or in its DURATION tag (Matroska), or of the longest stream."""
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    tag = next((value for key, value in stream.metadata.items() if key.upper().startswith("DURATION")), "")
-    if match := re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", tag):
-        return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
-    return _whole_duration(container)
-
-
-def _whole_duration(container: InputContainer) -> float | None:
-    return None if container.duration is None else container.duration / av.time_base
-
-
-def _expected_frames(container: InputContainer, stream: VideoStream, promise: Promise) -> int | None:
-    """A header's count, or duration times rate if that is more. For progress bars: the verdict is on a Promise."""
-    end = promise.video_end
-    length = (_duration(container, stream) or 0) if end is None else end - promise.start
-    return max(stream.frames, round(length * promise.fps)) or None
