@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from aedmae_fast.evaluation.figures import localise
+from aedmae_fast.evaluation.layouts import LabelledClip
 from aedmae_fast.evaluation.map_store import MapStore
 from aedmae_fast.evaluation.rbdc_tbdc import Curves, Truth, area, boxes_of, match, sweep, thresholds_of, truth_of
 
@@ -225,6 +228,21 @@ def test_curves_are_independent_of_the_order_of_points() -> None:
     x, y = np.array([0.1, 0.4, 0.9]), np.array([0.2, 0.5, 0.6])
     one, other = (Curves(np.zeros(3), x[o], y[o], y[o]) for o in ([0, 1, 2], [2, 0, 1]))
     assert one.rbdc == other.rbdc == one.tbdc
+
+
+def test_known_tracks_take_the_place_of_components(store: MapStore) -> None:
+    """Of two objects that touch the small one is found, which is a twentieth of both."""
+    small, large = (next(masks([[box]], (8, 40))) for box in ((0, 0, 4, 1), (0, 1, 4, 20)))
+    fill(store, 0, [{(0, 0, 4, 1): 1.0}, {}], (8, 40))
+    none = np.zeros_like(small)
+    found = [
+        localise([clip], {"": store})[""].curves
+        for clip in (
+            LabelledClip(Path(), "a", lambda: np.array([1, 0]), lambda: iter([small | large, none]), objects)
+            for objects in (None, lambda: iter([{0: small, 1: large}, {}]))
+        )
+    ]
+    assert [(curves.regions[0], curves.tracks[0]) for curves in found] == [(0.0, 0.0), (0.5, 0.5)]
 
 
 def test_truth_is_what_it_says() -> None:
