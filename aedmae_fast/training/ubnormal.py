@@ -19,6 +19,7 @@ from PIL import Image
 from scipy import ndimage
 
 from aedmae_fast.evaluation.ground_truth import tracks_of
+from aedmae_fast.files import IMAGE_FORMATS
 from aedmae_fast.training.cache import load_clips
 from aedmae_fast.training.objects import Part, cut_thing
 from aedmae_fast.training.sample import Piece
@@ -105,7 +106,7 @@ def _cut_video(video: Path, annotations: Path, size: tuple[int, int]) -> Iterato
 
 def _part(file: Path, number: int, size: tuple[int, int]) -> Part | None:
     """The object's pixels in one frame; None where there are hardly any."""
-    with Image.open(file) as image:
+    with Image.open(file, formats=IMAGE_FORMATS) as image:
         objects: NDArray[np.uint8] = np.asarray(image.convert("L").resize(size[::-1], Image.Resampling.NEAREST))
     mask = objects == number
     if mask.sum() < SMALLEST:
