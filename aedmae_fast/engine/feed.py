@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +30,7 @@ from aedmae_fast.video.pulse import on_pulse
 BLOCK = 8  # frames handed over at a time: enough to make the hand-over's cost vanish, few enough to keep memory small
 DEPTH = 4  # blocks that may wait per worker
 HANGS = 600.0  # seconds without a sign of life after which a clip is given up
-CLOSING = 10.0  # seconds to wait for a worker's file to be closed
+CLOSING = 10.0  # seconds to wait for the workers' files to be closed
 
 Source = Callable[[], Video]
 
@@ -79,6 +80,8 @@ class _Worker:
 class Feed:
     """Iterate to get the events of all clips; those of one clip in order, those of several workers' clips interleaved.
 
+    Whoever stops before the end closes the iterator: then the workers stop, and their files are closed.
+
     Args:
         sources: functions that open one video each; called in order, in the workers' threads.
         size: model input (height, width).
@@ -107,11 +110,11 @@ class Feed:
         self._queue: queue.Queue[tuple[Event, Taking] | BaseException | None] = queue.Queue(maxsize=DEPTH * workers)
         self._workers = [_Worker(self._work, f"decode-{i}") for i in range(workers)]
 
-    def __iter__(self) -> Iterator[Event]:
-        for worker in self._workers:
-            worker.thread.start()
+    def __iter__(self) -> Generator[Event, None, None]:
         running = len(self._workers)
         try:
+            for worker in self._workers:
+                worker.thread.start()
             while running:
                 self._leave_behind_what_hangs()
                 try:
@@ -127,14 +130,20 @@ class Feed:
                     take()
                     yield event
         finally:
-            self.close()
+            self._close()
 
-    def close(self) -> None:
-        """Stop the workers and wait until their files are closed, but for those of workers that hang."""
+    def _close(self) -> None:
+        """Stop the workers and wait until their files are closed, but for those of workers that hang.
+
+        Garbage collection may call in any thread. A worker's own waits for none: it may hold what the others wait for.
+        """
         self._stop.set()
-        for worker in self._workers:
-            if worker.thread.ident is not None and not worker.left_behind:
-                worker.thread.join(CLOSING)
+        threads = [w.thread for w in self._workers if w.thread.ident is not None and not w.left_behind]
+        if threading.current_thread() in threads:
+            return
+        deadline = time.monotonic() + CLOSING
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _leave_behind_what_hangs(self) -> None:
         for i, worker in enumerate(self._workers):

@@ -121,7 +121,7 @@ class Runner:
         self._start_threads()
         started = weakref.WeakMethod(self._start_threads)
         os.register_at_fork(after_in_child=lambda: (start := started()) and start())
-        self._abandoned: deque[tuple[Rows, Rows]] = deque()
+        self._closed: deque[Rows] = deque()  # of closed sessions, to be taken back when nobody can be writing there
         self._graphs: dict[bool, GraphRunner] = {}  # by whether they write maps
         self._capture = capture or (None if self.device.type == "cpu" else CudaCapture)
         if self.device.type == "cpu":
@@ -141,7 +141,8 @@ class Runner:
         """
         with self._lock, current(self.stream):
             self._wait()
-            self._take_abandoned()
+            while self._closed:
+                self._closed.popleft().give_back()
             before = self._frames.tensor, self._maps.tensor
             room = self._frames.lend(frames), self._maps.lend(maps)
             needed = {maps > 0}
@@ -196,20 +197,8 @@ class Runner:
         return finish
 
     def close(self, session: Session) -> None:
-        """Take back a session's room once nothing that was submitted writes there any more."""
-        with self._lock:
-            self._wait()
-            session.frames.give_back()
-            session.maps.give_back()
-
-    def abandon(self, session: Session) -> None:
-        """Take back a session's room when the next one is opened. Never waits: garbage collection may call anywhere."""
-        self._abandoned.append((session.frames, session.maps))
-
-    def _take_abandoned(self) -> None:
-        while self._abandoned:
-            for rows in self._abandoned.popleft():
-                rows.give_back()
+        """See :meth:`Session.close`."""
+        self._closed.extend((session.frames, session.maps))
 
     @torch.inference_mode()
     def step(
@@ -316,7 +305,10 @@ class Session:
         return self._runner.submit(batch, means)
 
     def close(self) -> None:
-        """Give the room back, when what was submitted has ended. A second time does nothing."""
+        """Nothing more is submitted: the next session that is opened may have the room. A second time does nothing.
+
+        Never waits, and takes no lock: garbage collection may call in any thread, one that computes among them.
+        """
         self._runner.close(self)
 
 

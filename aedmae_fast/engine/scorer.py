@@ -242,7 +242,7 @@ class Scorer:
         clips: dict[int, ClipState] = {}
         pending: deque[tuple[int, Window]] = deque()  # ready to be computed
         in_flight: deque[tuple[Windows, Windows, Callable[[], Computed]]] = deque()  # windows of frames, and of maps
-        feed = self._feed(sources, self._workers)
+        events = iter(self._feed(sources, self._workers))
         session = self.runner.session(*self._room(maps))
 
         def launch(windows: Windows, due: Windows) -> None:
@@ -289,7 +289,7 @@ class Scorer:
                 yield from compute(self._batch_size)
 
         try:
-            for event in feed:
+            for event in events:
                 index = event.clip
                 if index not in clips:
                     clips[index] = ClipState(self.preset, self.stride, self.smoothing, session, maps)
@@ -310,7 +310,7 @@ class Scorer:
             yield from compute(1)
             yield from settle(leave=0)
         finally:
-            feed.close()
+            events.close()
             session.close()
 
     def feed(self, paths: Iterable[str | Path], sessions: int) -> Feed:

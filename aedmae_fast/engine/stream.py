@@ -57,7 +57,7 @@ class FrameStream:
         self._size, self._region = (config.height, config.width), region
         maps = preset.map_filter[0] - 1 + REACH if preset.pool == "max" else 0
         self._session = runner.session(2 * REACH + 1, maps)
-        self._forgotten = weakref.finalize(self, runner.abandon, self._session)
+        self._close = weakref.finalize(self, self._session.close)
         self._ring = FrameRing(self._session.frames)
         self._raw_score = RawScore(preset, self._session.maps)
         self._reach = preset.smooth.taps // 2 if smoothing else 0
@@ -81,6 +81,8 @@ class FrameStream:
             TypeError: ``frame`` is not uint8.
             ValueError: a shape other than [H, W, 3].
         """
+        if not self._close.alive:
+            raise RuntimeError("push: this stream was finished; Scorer.stream makes another one")
         bgr = to_bgr(frame, self._order, "[H, W, 3]")
         frames = frame_prep([bgr[None]], *self._size)
         if self._region is not None:
@@ -92,8 +94,7 @@ class FrameStream:
     def finish(self) -> list[FrameScore]:
         """No more frames come: return the scores of those that are left, and free what the stream holds."""
         due = self._take(self._ring.finish(), ended=True)
-        if self._forgotten.detach():
-            self._session.close()
+        self._close()
         return due
 
     def _take(self, windows: Iterable[Window], ended: bool) -> list[FrameScore]:

@@ -74,7 +74,7 @@ def test_decoding_waits_for_the_consumer() -> None:
     assert isinstance(next(iterator), Opened)
     time.sleep(0.5)
     assert video.decoded <= (DEPTH + 2) * BLOCK
-    iterator.close()  # type: ignore[attr-defined]
+    iterator.close()
     assert video.closed
     assert not [t for t in threading.enumerate() if t.name.startswith("decode-")]
 
@@ -193,13 +193,29 @@ def test_who_waits_for_the_consumer_does_not_hang() -> None:
 
 
 @pytest.mark.usefixtures("impatient")
+def test_closing_waits_once_for_all_that_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_module, "CLOSING", 0.5)
+    videos = [HangingVideo(3 * BLOCK, 0) for _ in range(8)]
+    iterator = iter(Feed([lambda v=v: v for v in videos], (2, 4), 8))  # type: ignore[misc]
+    for _ in videos:
+        assert isinstance(next(iterator), Opened)
+    started = time.monotonic()
+    try:
+        iterator.close()
+        assert 0.4 < time.monotonic() - started < 2
+    finally:
+        for video in videos:
+            video.release.set()
+
+
+@pytest.mark.usefixtures("impatient")
 def test_closing_does_not_wait_for_one_that_hangs() -> None:
     hanging = HangingVideo(3 * BLOCK, BLOCK)
     iterator = iter(Feed([lambda: hanging], (2, 4), 1))
     next(iterator)
     started = time.monotonic()
     try:
-        iterator.close()  # type: ignore[attr-defined]
+        iterator.close()
         assert time.monotonic() - started < 10
     finally:
         hanging.release.set()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -147,7 +149,7 @@ def test_a_stream_that_was_finished_takes_no_more(tiny_model: AedMae) -> None:
     stream = Scorer(tiny_model, smoothing=False).stream()
     stream.push(pixels(1)[0])
     assert [s.frame for s in stream.finish()] == [0]
-    with pytest.raises(RuntimeError, match="the rows were given back"):
+    with pytest.raises(RuntimeError, match="this stream was finished"):
         stream.push(pixels(1)[0])
 
 
@@ -204,6 +206,70 @@ def test_a_forgotten_stream_is_taken_back_without_waiting(tiny_model: AedMae) ->
     size = len(scorer.runner._frames.tensor)
     scorer.stream()
     assert len(scorer.runner._frames.tensor) == size
+
+
+def within(seconds: float, call: Callable[[], object]) -> bool:
+    """Whether a call ends in time; one that waits for ever is left to its thread."""
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
+
+
+def test_a_loop_may_be_left_where_a_batch_is_submitted(tiny_model: AedMae, clips: list[Path]) -> None:
+    """There garbage collection may find it, with the lock held."""
+    scorer = Scorer(tiny_model, preset="paper", batch_size=8)
+    many = scorer.score_many(clips)
+    next(many)
+    with scorer.runner._lock:
+        assert within(20, many.close)  # type: ignore[attr-defined]
+    check(scores(scorer, clips[:2]), scores(Scorer(tiny_model, preset="paper"), clips[:2]))
+
+
+def test_a_loop_may_be_left_by_a_thread_that_computes(
+    tiny_model: AedMae, clips: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There garbage collection may find it: it must not wait for the step that is in hand."""
+    scorer = Scorer(tiny_model, preset="paper", batch_size=8, threads=1)
+    many = scorer.score_many(clips)
+    first, alone = next(many), scorer.runner._step_alone
+
+    def collect(part: list[torch.Tensor]) -> torch.Tensor:
+        many.close()  # type: ignore[attr-defined]
+        return alone(part)
+
+    monkeypatch.setattr(scorer.runner, "_step_alone", collect)
+    found: list[ClipScores] = []
+    assert within(20, lambda: found.append(scorer.score(clips[0])))
+    check(found, [first])
+
+
+def test_a_loop_may_be_left_by_a_thread_that_decodes(tiny_model: AedMae, clips: list[Path]) -> None:
+    """There garbage collection may find it: the thread must not wait for itself, nor for those that wait for it."""
+    left, troubles, taken = threading.Event(), [], threading.Event()
+
+    def paths() -> Iterator[Path]:
+        yield from clips[:2]
+        taken.wait(20)
+        started = time.monotonic()
+        try:
+            many.close()  # type: ignore[attr-defined]
+        except Exception as error:
+            troubles.append(error)
+        troubles.extend(["it waited"] if time.monotonic() - started > 5 else [])
+        left.set()
+        yield clips[2]
+
+    scorer = Scorer(tiny_model, preset="paper", workers=2)
+    scores(scorer, clips)
+    size = len(scorer.runner._frames.tensor)
+    many = scorer.score_many(paths())
+    next(many)
+    taken.set()
+    assert left.wait(20)
+    assert troubles == []
+    scores(scorer, clips)
+    assert len(scorer.runner._frames.tensor) == size  # its rows were taken back
 
 
 @pytest.mark.parametrize(
