@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import IO, Any
 
 from aedmae_fast.engine.events import Event
@@ -89,7 +90,7 @@ class Job:
         self._overwrite = overwrite
         self._maps = MapFolder(out / UNFINISHED) if maps else None
         self._entries: dict[str, Entry] = {}
-        self._written: dict[str, list[str]] = {}  # what earlier runs wrote of each item: scores, maps
+        self._written: dict[str, Entry] = {}  # entries of earlier runs whose scores and maps are still there
         self._suspects: set[str] = set()
         self._files = contextlib.ExitStack()
 
@@ -103,12 +104,9 @@ class Job:
                 raise JobError(
                     f"{self.out}: another run is writing here; wait for it or choose another --out"
                 ) from error
-            known, in_hand, stale = self._read()
-            self._suspects = in_hand | {name for name, entry in known.items() if entry["status"] == Status.FAILED}
-            self._written = {
-                name: [path for path in (entry["output"], entry.get("maps")) if path] for name, entry in known.items()
-            }
-            self._entries = known
+            known, suspects, stale = self._read()
+            self._suspects = suspects | {name for name, entry in known.items() if entry["status"] == Status.FAILED}
+            self._entries, self._written = known, dict(known)
             if stale:
                 for name in known:
                     self._discard(name)
@@ -117,7 +115,7 @@ class Job:
             shutil.rmtree(self.out / UNFINISHED, ignore_errors=True)  # of a run that was killed
             if self._maps is not None:
                 self._files.enter_context(self._maps)
-            self._journal = self._files.enter_context(Journal(self.out / JOURNAL, in_hand))
+            self._journal = self._files.enter_context(Journal(self.out / JOURNAL, suspects))
         except OSError as error:
             self._files.close()
             raise JobError(f"{self.out}: cannot write here ({error.strerror}); choose another --out") from error
@@ -126,8 +124,10 @@ class Job:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._files.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._files.__exit__(kind, error, trace)
 
     def is_finished(self, item: Item) -> bool:
         """Whether the item was scored under these settings and has not changed since. What failed is tried again, and
@@ -213,6 +213,7 @@ class Job:
         """``clip`` is the item's number in the run."""
         entry, what = _describe(item, scores, source), "scores"
         try:
+            self._discard(item.name)  # what an earlier run wrote belongs to other scores
             if scores.frames and scores.status is not Status.FAILED:
                 what = "maps"
                 maps = self._maps.finish(clip) if self._maps else None
@@ -221,14 +222,15 @@ class Job:
                 output.parent.mkdir(parents=True, exist_ok=True)
                 with atomic(output) as file:
                     write_csv(file, scores)
-                self._place_maps(item, maps)
-                entry |= {"output": f"{item.name}.csv", "maps": item.maps if maps else None}
-            else:
-                self._discard(item.name)  # of an earlier run, when the file could be read
+                entry["output"] = f"{item.name}.csv"
+                if maps is not None:
+                    os.replace(maps, self.out / item.maps)
+                    entry["maps"] = item.maps
             self._journal.finished(item.name, entry)
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._discard(item.name)
+                self._remove(entry)
             reason = f"cannot write the {what}: {error.strerror}"
             entry |= {"status": Status.FAILED.value, "reason": reason, "output": None, "maps": None}
             return entry, False
@@ -239,18 +241,15 @@ class Job:
 
     def _discard(self, name: str) -> None:
         """Take away what an earlier run wrote for the item, if one did."""
-        for written in self._written.pop(name, ()):
+        if entry := self._written.pop(name, None):
+            self._remove(entry)
+
+    def _remove(self, entry: Entry) -> None:
+        for written in filter(None, (entry["output"], entry.get("maps"))):
             (self.out / written).unlink(missing_ok=True)
 
-    def _place_maps(self, item: Item, maps: Path | None) -> None:
-        """Beside the CSV; those of an earlier run go, which belong to other scores."""
-        if maps is not None:
-            os.replace(maps, self.out / item.maps)
-        elif item.maps in self._written.get(item.name, ()):
-            (self.out / item.maps).unlink(missing_ok=True)
-
     def _read(self) -> tuple[dict[str, Entry], set[str], bool]:
-        """What earlier runs have finished, what the last one had in hand if it was killed, and whether all that is of
+        """What earlier runs have finished, what they had in hand when they were killed, and whether all that is of
         other settings.
         """
         manifest: dict[str, Any] = {}
@@ -269,8 +268,8 @@ class Job:
                 raise JobError(
                     f"{self.out}: holds scores of other settings ({changes}); choose another --out, or --overwrite"
                 )
-            finished, in_hand = read_journal(self.out / JOURNAL)
-            return entries | finished, in_hand, bool(differing)
+            finished, suspects = read_journal(self.out / JOURNAL)
+            return entries | finished, suspects, bool(differing)
         return {}, set(), False
 
     def _write_manifest(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import json
@@ -15,6 +16,7 @@ import pytest
 
 from aedmae_fast import Scorer
 from aedmae_fast.engine.job import JOURNAL, MANIFEST, Item, Job, JobError, atomic, name_items
+from aedmae_fast.engine.journal import Journal
 from aedmae_fast.engine.map_file import MapFile
 from aedmae_fast.engine.table import COLUMNS
 from aedmae_fast.model.network import AedMae
@@ -239,13 +241,15 @@ def test_a_full_disk_fails_that_file_and_the_rest_goes_on(
     from aedmae_fast.engine import job as module
 
     def full(file: Any, scores: Any) -> None:
-        if scores.path == items[1].path:
-            raise OSError(28, os.strerror(28))
         original(file, scores)
+        if scores.path == items[1].path:
+            file.flush()
+            assert list(out.rglob(".part-*"))
+            raise OSError(28, os.strerror(28))
 
     original = module.write_csv
-    monkeypatch.setattr(module, "write_csv", full)
     out = tmp_path / "scores"
+    monkeypatch.setattr(module, "write_csv", full)
     assert run(out, scorer, items) == NAMES
     entries = manifest(out)["files"]
     assert [entries[item.name]["status"] for item in items] == ["ok", "failed", "ok"]
@@ -254,6 +258,65 @@ def test_a_full_disk_fails_that_file_and_the_rest_goes_on(
     assert not list(out.rglob(".part-*"))
     monkeypatch.undo()
     assert run(out, scorer, items) == [items[1].name]
+
+
+def test_a_disk_too_full_for_the_journal_fails_that_file(
+    tmp_path: Path, scorer: Scorer, items: list[Item], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was said of it is what the next run finds, and no results lie there."""
+    out, finished = tmp_path / "scores", Journal.finished
+
+    def full(journal: Journal, name: str, entry: dict[str, Any]) -> None:
+        if name == items[1].name:
+            raise OSError(28, os.strerror(28))
+        finished(journal, name, entry)
+
+    monkeypatch.setattr(Journal, "finished", full)
+    with Job(out, SETTINGS, maps=True) as job:  # and no manifest is written at its end
+        job.run(scorer, items)
+        assert job.entry(items[1])["status"] == "failed"
+    assert not [p for p in out.rglob("*") if p.name.startswith(items[1].path.name)]
+    monkeypatch.undo()
+    assert run(out, scorer, items, maps=True) == [items[1].name]
+
+
+class Breaking(Scorer):
+    """Breaks off with its first file in hand."""
+
+    error: BaseException = MemoryError()
+
+    def score_unordered(self, paths: Any, *_: Any, on_taken: Any = None, **__: Any) -> Any:
+        on_taken(0)
+        raise self.error
+
+
+@pytest.mark.parametrize(("error", "suspected"), [(MemoryError(), True), (KeyboardInterrupt(), False)])
+def test_what_breaks_a_run_off_is_suspected(
+    tmp_path: Path, tiny_model: AedMae, items: list[Item], error: BaseException, suspected: bool
+) -> None:
+    """Else every run would end at the same file. Ctrl-C is nobody's fault, and takes suspicion from nobody."""
+    breaking, out = Breaking(tiny_model, precision="fp32", threads=1), tmp_path / "scores"
+    breaking.error = error
+    with contextlib.suppress(type(error)), Job(out, SETTINGS) as job:
+        job.run(breaking, items)
+    for _ in range(2):
+        with contextlib.suppress(KeyboardInterrupt), Job(out, SETTINGS) as job:
+            assert [job.is_suspect(item) for item in items] == [suspected, False, False]
+            raise KeyboardInterrupt
+
+
+def test_a_run_over_other_files_takes_suspicion_from_nobody(
+    tmp_path: Path, tiny_model: AedMae, scorer: Scorer, items: list[Item]
+) -> None:
+    out = tmp_path / "scores"
+    with contextlib.suppress(MemoryError), Job(out, SETTINGS) as job:
+        job.run(Breaking(tiny_model, precision="fp32", threads=1), items)
+    run(out, scorer, items[1:])
+    with Job(out, SETTINGS) as job:
+        assert job.is_suspect(items[0])
+    run(out, scorer, items)
+    with Job(out, SETTINGS) as job:
+        assert not job.is_suspect(items[0])
 
 
 def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path: Path) -> None:
