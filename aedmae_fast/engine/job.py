@@ -111,7 +111,8 @@ class Job:
                 for name in known:
                     self._discard(name)
                 self._entries = {}
-            self._write_manifest()
+            if stale or not (self.out / MANIFEST).is_file() or (self.out / JOURNAL).is_file():
+                self._write_manifest()
             shutil.rmtree(self.out / UNFINISHED, ignore_errors=True)  # of a run that was killed
             if self._maps is not None:
                 self._files.enter_context(self._maps)
@@ -249,8 +250,8 @@ class Job:
             (self.out / written).unlink(missing_ok=True)
 
     def _read(self) -> tuple[dict[str, Entry], set[str], bool]:
-        """What earlier runs have finished, what they had in hand when they were killed, and whether all that is of
-        other settings.
+        """What earlier runs have finished, what they had in hand when they were killed, and whether all that is there
+        is of other settings, or not ours.
         """
         manifest: dict[str, Any] = {}
         path = self.out / MANIFEST
@@ -260,7 +261,7 @@ class Job:
                 found, entries = manifest["settings"], dict(manifest["files"])
             except (ValueError, KeyError, TypeError) as error:
                 if self._overwrite:
-                    return {}, set(), False
+                    return {}, set(), True
                 raise JobError(f"{path}: not a manifest of ours ({error}); choose another --out") from error
             differing = {k for k in found.keys() | self.settings.keys() if found.get(k) != self.settings.get(k)}
             if differing and not self._overwrite:
@@ -275,14 +276,15 @@ class Job:
     def _write_manifest(
         self, environment: dict[str, Any] | None = None, left_out: dict[str, str] | None = None
     ) -> None:
-        content = {
-            "settings": self.settings,
-            "environment": environment,
-            "files": dict(sorted(self._entries.items())),
-            "left_out": left_out or {},
-        }
+        """A line a file: at 100000 of them, indented JSON takes Python a minute."""
+        head = {"settings": self.settings, "environment": environment, "left_out": left_out or {}}
         with atomic(self.out / MANIFEST) as file:
-            json.dump(content, file, indent=1)
+            file.write("{\n")
+            file.writelines(f"{json.dumps(name)}: {json.dumps(value)},\n" for name, value in head.items())
+            file.write('"files": {')
+            for number, (name, entry) in enumerate(sorted(self._entries.items())):
+                file.write(f"{',' if number else ''}\n{json.dumps(name)}: {json.dumps(entry)}")
+            file.write("\n}\n}\n")
 
 
 @contextlib.contextmanager

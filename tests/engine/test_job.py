@@ -96,6 +96,22 @@ def test_a_second_run_does_nothing(tmp_path: Path, scorer: Scorer, items: list[I
     assert run(out, scorer, items, overwrite=True) == NAMES
 
 
+def test_the_manifest_is_a_line_a_file_and_written_when_something_is_new(
+    tmp_path: Path, scorer: Scorer, items: list[Item]
+) -> None:
+    out = tmp_path / "scores"
+    with Job(out, SETTINGS):
+        assert manifest(out)["files"] == {}
+    run(out, scorer, items)
+    lines = (out / MANIFEST).read_text().splitlines()
+    assert [line[: line.index(":")] for line in lines if ".csv" in line] == [json.dumps(name) for name in NAMES]
+    written = os.stat(out / MANIFEST).st_ino
+    with Job(out, SETTINGS):
+        assert os.stat(out / MANIFEST).st_ino == written
+    with Job(out, SETTINGS):  # there is a journal of the run before
+        assert os.stat(out / MANIFEST).st_ino != written
+
+
 def test_what_changed_or_vanished_is_scored_again(tmp_path: Path, scorer: Scorer, items: list[Item]) -> None:
     out = tmp_path / "scores"
     run(out, scorer, items)
