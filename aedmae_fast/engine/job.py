@@ -28,6 +28,7 @@ from aedmae_fast.engine.scorer import OnOpened, OnScored, Scorer
 from aedmae_fast.engine.table import write_csv
 from aedmae_fast.files import replacing
 from aedmae_fast.video import Status
+from aedmae_fast.video.images import frame_paths
 
 MANIFEST = "manifest.json"
 JOURNAL = ".journal.jsonl"
@@ -60,13 +61,25 @@ class Item:
 
 
 def name_items(paths: Sequence[Path], root: Path | None) -> list[Item]:
-    """Names under ``root``, or under the paths' common parent; each path once."""
+    """Names under ``root``, or under the paths' common parent; each path once.
+
+    Raises:
+        JobError: two paths have one name: a folder of frames, and one in it that is called the same.
+    """
     if root is None:
         parents = {os.path.abspath(p.parent) for p in paths}
         root = Path(os.path.commonpath(parents)) if parents else Path()
     base = os.path.abspath(root)
     named = {os.path.relpath(os.path.abspath(path), base): path for path in paths}
-    return [Item(path, path.resolve().name if name == "." else name) for name, path in named.items()]
+    items = [Item(path, path.resolve().name if name == "." else name) for name, path in named.items()]
+    by_name: dict[str, Item] = {}
+    for item in items:
+        other = by_name.setdefault(item.name, item)
+        if other is not item:
+            raise JobError(
+                f"{other.path} and {item.path}: both would be named {item.name}; score the folder above them with --dir"
+            )
+    return items
 
 
 class Job:
@@ -295,14 +308,14 @@ def atomic(path: Path) -> Iterator[IO[str]]:
 
 
 def _fingerprint(path: Path) -> Entry | None:
-    """Size and time of change; of a folder of frames, their number and sum. None where it cannot be read."""
+    """Size and time of change; of a folder, those of its frames, and how many. None where it cannot be read."""
     try:
         if not path.is_dir():
             status = path.stat()
             return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
-        entries = [entry.stat() for entry in os.scandir(path) if entry.is_file()]
-        newest = max((entry.st_mtime_ns for entry in entries), default=0)
-        return {"size": sum(entry.st_size for entry in entries), "mtime_ns": newest, "images": len(entries)}
+        images = [image.stat() for image in frame_paths(path)]
+        newest = max((image.st_mtime_ns for image in images), default=0)
+        return {"size": sum(image.st_size for image in images), "mtime_ns": newest, "images": len(images)}
     except OSError:
         return None
 

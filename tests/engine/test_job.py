@@ -357,6 +357,9 @@ def test_names(tmp_path: Path) -> None:
     assert [i.name for i in name_items([folder], folder)] == ["folder"]  # a folder of frames, scored itself
     several = [folder / "sub" / "a.mp4", folder / "a.mp4", folder / "a.mp4"]
     assert [i.name for i in name_items(several, None)] == ["sub/a.mp4", "a.mp4"]  # told apart, each once
+    with pytest.raises(JobError, match=r"/folder and .*/folder/folder: both would be named folder; score the folder a"):
+        name_items([folder, folder / "folder"], folder)
+    assert [i.name for i in name_items([folder, folder / "folder"], tmp_path)] == ["folder", "folder/folder"]
 
 
 def test_a_folder_of_frames_that_grows_is_scored_again(tmp_path: Path, scorer: Scorer) -> None:
@@ -368,6 +371,9 @@ def test_a_folder_of_frames_that_grows_is_scored_again(tmp_path: Path, scorer: S
         Image.new("RGB", (32, 32), (40 * t, 0, 0)).save(folder / f"{t}.png")
     items = name_items([folder], tmp_path)
     assert run(tmp_path / "scores", scorer, items) == ["frames"]
+    assert run(tmp_path / "scores", scorer, items) == []
+    for name in (".DS_Store", "camera.log", "._0.png", "scores.csv"):  # no frames
+        (folder / name).touch()
     assert run(tmp_path / "scores", scorer, items) == []
     shutil.copy(folder / "2.png", folder / "3.png")
     assert run(tmp_path / "scores", scorer, items) == ["frames"]
