@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from aedmae_fast.engine.events import Event
+from aedmae_fast.engine.entry import describe, fingerprint
 from aedmae_fast.engine.fleet import Fleet
 from aedmae_fast.engine.journal import Entry, Journal, read_journal
 from aedmae_fast.engine.map_file import MapFolder
@@ -28,7 +27,6 @@ from aedmae_fast.engine.scorer import OnOpened, OnScored, Scorer
 from aedmae_fast.engine.table import write_csv
 from aedmae_fast.files import replacing
 from aedmae_fast.video import Status
-from aedmae_fast.video.images import frame_paths
 
 MANIFEST = "manifest.json"
 JOURNAL = ".journal.jsonl"
@@ -150,7 +148,7 @@ class Job:
         entry = self._entries.get(item.name)
         if self._overwrite or entry is None or entry["status"] == Status.FAILED or entry.get("passing"):
             return False
-        if entry["source"] != _fingerprint(item.path):
+        if entry["source"] != fingerprint(item.path):
             return False
         if entry["output"] is None:
             return True
@@ -195,7 +193,7 @@ class Job:
 
         ``on_finished`` gets a name, its manifest entry and its scores, or None where they could not be written.
         """
-        sources = [_fingerprint(item.path) for item in items]  # before reading: a file that changes is not finished
+        sources = [fingerprint(item.path) for item in items]  # before reading: a file that changes is not finished
         on_map = self._maps.add if self._maps else None
         results = scorer.score_unordered(
             [item.path for item in items],
@@ -225,7 +223,7 @@ class Job:
 
     def _save(self, item: Item, scores: ClipScores, source: Entry | None, clip: int) -> tuple[Entry, bool]:
         """``clip`` is the item's number in the run."""
-        entry, what = _describe(item, scores, source), "scores"
+        entry, what = describe(scores, item.place, source), "scores"
         try:
             self._discard(item.name)  # what an earlier run wrote belongs to other scores
             if scores.frames and scores.status is not Status.FAILED:
@@ -305,58 +303,3 @@ def atomic(path: Path) -> Iterator[IO[str]]:
     """Open a file for writing that takes ``path``'s place when it is whole, and leaves no trace when it is not."""
     with replacing(path) as part, open(part, "w", encoding="utf-8", newline="\n") as file:
         yield file
-
-
-def _fingerprint(path: Path) -> Entry | None:
-    """Size and time of change; of a folder, those of its frames, and how many. None where it cannot be read."""
-    try:
-        if not path.is_dir():
-            status = path.stat()
-            return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
-        images = [image.stat() for image in frame_paths(path)]
-        newest = max((image.st_mtime_ns for image in images), default=0)
-        return {"size": sum(image.st_size for image in images), "mtime_ns": newest, "images": len(images)}
-    except OSError:
-        return None
-
-
-def _describe(item: Item, scores: ClipScores, source: Entry | None) -> Entry:
-    info, peak = scores.info, scores.peak
-    return {
-        "status": scores.status.value,
-        "reason": scores.reason,
-        "frames": scores.frames,
-        "expected_frames": info.expected_frames if info else None,
-        "fps": info.fps if info else None,
-        "width": info.width if info else None,
-        "height": info.height if info else None,
-        "aspect": info.aspect if info else None,
-        "codec": info.codec if info else None,
-        "decoder": info.decoder if info else None,
-        "seconds": round(scores.seconds, 3),
-        "peak_frame": peak[0] if peak else None,
-        "peak_score": peak[1] if peak else None,
-        "events": [_describe_event(scores, event) for event in scores.events],
-        "place": item.place,
-        "source": source,
-        "passing": scores.passing,
-        "seekable": scores.seekable,
-        "output": None,
-        "maps": None,
-    }
-
-
-def _describe_event(scores: ClipScores, event: Event) -> Entry:
-    start_s, end_s, time_s = (round(float(scores.time_s[i]), 6) for i in (event.start, event.end, event.frame))
-    x, y = (None if math.isnan(at) else round(at) for at in (scores.x[event.frame], scores.y[event.frame]))
-    return {
-        "score": event.score,
-        "start_s": start_s,
-        "end_s": end_s,
-        "start_frame": event.start,
-        "end_frame": event.end,
-        "time_s": time_s,  # and what follows: of the frame to look at
-        "frame": event.frame,
-        "x": x,
-        "y": y,
-    }
