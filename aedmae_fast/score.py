@@ -154,8 +154,7 @@ def _how(options: argparse.Namespace) -> dict[str, Any]:
 
 def _run(options: argparse.Namespace, console: Console, scorer: Scorer | Fleet, job: Job, items: list[Item]) -> int:
     """Score what is not finished and print how it went; returns the number of files that are not ok."""
-    job.require_own_names(items)
-    todo = [item for item in items if not job.is_finished(item)]
+    todo = job.todo(items)
     if len(todo) < len(items):
         done = len(items) - len(todo)
         console.say(f"  {done} of {len(items)} are finished under these settings (--overwrite: again)")

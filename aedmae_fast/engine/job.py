@@ -130,7 +130,7 @@ class Job:
             self._journal = self._files.enter_context(Journal(self.out / JOURNAL, suspects))
         except OSError as error:
             self._files.close()
-            raise JobError(f"{self.out}: cannot write here ({error.strerror}); choose another --out") from error
+            raise self._cannot_write(error) from error
         except BaseException:
             self._files.close()
             raise
@@ -141,12 +141,30 @@ class Job:
     ) -> None:
         self._files.__exit__(kind, error, trace)
 
+    def todo(self, items: Sequence[Item]) -> list[Item]:
+        """Those of a run's items that are to be scored. Where it overwrites, all of them, and the manifest says so
+        before the first one is: should the run be cut short, one that does not overwrite goes on with the others.
+
+        Raises:
+            JobError: an item has the name of another video, or the folder cannot be written.
+        """
+        self.require_own_names(items)
+        if self._overwrite:
+            for item in items:
+                if item.name in self._entries:
+                    self._entries[item.name] = {**self._entries[item.name], "again": True}
+            try:
+                self._write_manifest()
+            except OSError as error:
+                raise self._cannot_write(error) from error
+        return [item for item in items if not self.is_finished(item)]
+
     def is_finished(self, item: Item) -> bool:
         """Whether the item was scored under these settings and has not changed since. What failed is tried again, and
         what a disk, a network or a permission stood in the way of.
         """
         entry = self._entries.get(item.name)
-        if self._overwrite or entry is None or entry["status"] == Status.FAILED or entry.get("passing"):
+        if entry is None or entry["status"] == Status.FAILED or entry.get("passing") or entry.get("again"):
             return False
         if entry["source"] != fingerprint(item.path):
             return False
@@ -250,6 +268,9 @@ class Job:
             if self._maps:
                 self._maps.drop(clip)
         return entry, entry["output"] is not None
+
+    def _cannot_write(self, error: OSError) -> JobError:
+        return JobError(f"{self.out}: cannot write here ({error.strerror}); choose another --out")
 
     def _discard(self, name: str) -> None:
         """Take away what an earlier run wrote for the item, if one did."""

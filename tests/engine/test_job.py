@@ -47,8 +47,7 @@ def run(out: Path, scorer: Scorer, items: list[Item], settings: dict[str, Any] =
     scored: list[str] = []
     with Job(out, settings, **how) as job:
         assert not list(out.glob(".maps/*"))
-        todo = [item for item in items if not job.is_finished(item)]
-        job.run(scorer, todo, on_finished=lambda name, *_: scored.append(name))
+        job.run(scorer, job.todo(items), on_finished=lambda name, *_: scored.append(name))
         job.finish({"machine": "a test"}, left_out={})
     return sorted(scored)
 
@@ -294,6 +293,23 @@ def test_a_disk_too_full_for_the_journal_fails_that_file(
     assert not [p for p in out.rglob("*") if p.name.startswith(items[1].path.name)]
     monkeypatch.undo()
     assert run(out, scorer, items, maps=True) == [items[1].name]
+
+
+def test_overwriting_that_was_interrupted_is_gone_on_with(tmp_path: Path, scorer: Scorer, items: list[Item]) -> None:
+    """By a run that does not overwrite, of other files too; and what was not scored again is still known."""
+    out = tmp_path / "scores"
+    run(out, scorer, items)
+    for how in ({"overwrite": True}, {}):
+        with Job(out, SETTINGS, **how) as job:
+            todo = job.todo(items)
+            assert todo == items[3 - len(todo) :]
+            assert len(todo) == (3 if how else 2)
+            job.run(scorer, todo[:1])  # and no more
+    assert run(out, scorer, items[:1]) == []
+    items[2].path.write_text("no video")
+    assert run(out, scorer, items) == [items[2].name]
+    assert not (out / f"{items[2].name}.csv").exists()
+    assert run(out, scorer, items) == []
 
 
 class Breaking(Scorer):
