@@ -164,7 +164,7 @@ def _run(options: argparse.Namespace, console: Console, scorer: Scorer | Fleet, 
         if entry["output"] is None:
             return
         try:
-            plot.plot_scores(job.out / entry["output"], job.out / f"{name}.png", name, scorer.preset.name)
+            plot.plot_scores(job.out / entry["output"], job.plot(name), name, scorer.preset.name)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             console.error(f"{printable(name)}: cannot write the plot: {reason}")
@@ -177,7 +177,7 @@ def _run(options: argparse.Namespace, console: Console, scorer: Scorer | Fleet, 
 
     if options.plot:
         for item in set(items) - set(todo):
-            if not (job.out / f"{item.name}.png").is_file():
+            if not job.plot(item.name).is_file():
                 draw(item.name, job.entry(item))
 
     runs = [(scorer, todo)]

@@ -207,6 +207,26 @@ def test_plots_asked_for_later(score: Run, videos: Path, tmp_path: Path) -> None
     assert "2 of 2 are finished" in score("--dir", videos, "--plot")[2]
 
 
+def test_plots_of_other_scores_do_not_stay(score: Run, videos: Path, tmp_path: Path) -> None:
+    """Nor those of a video that can be read no more; pictures that are not ours do."""
+    given, out = ("--dir", videos, "--include", "one.mp4"), tmp_path / "scores"
+    assert score(*given, "--preset", "paper", "--plot")[0] == OK
+    before = (out / "one.mp4.png").read_bytes()
+    assert score(*given, "--preset", "release-avenue", "--overwrite")[0] == OK
+    assert not (out / "one.mp4.png").exists()
+    assert score(*given, "--preset", "release-avenue", "--plot")[0] == OK
+    assert (out / "one.mp4.png").read_bytes() != before
+    (videos / "one.mp4").write_text("no video")
+    assert score(*given, "--preset", "release-avenue")[0] == SOME_NOT_OK
+    assert not (out / "one.mp4.png").exists()
+    foreign = out / "sub" / "two.mkv.png"
+    given = ("--dir", videos, "--include", "*.mkv", "--preset", "release-avenue")
+    assert score(*given)[0] == OK
+    foreign.write_text("not ours")
+    assert score(*given, "--overwrite")[0] == OK
+    assert foreign.read_text() == "not ours"
+
+
 @pytest.mark.parametrize("preset", ["anomaly-map", "release-avenue"])
 def test_maps(score: Run, videos: Path, tmp_path: Path, preset: str) -> None:
     """What the scores in the CSV are pooled from; asked for later, files are scored again."""

@@ -25,7 +25,7 @@ from aedmae_fast.engine.map_file import MapFolder
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import OnOpened, OnScored, Scorer
 from aedmae_fast.engine.table import write_csv
-from aedmae_fast.files import replacing
+from aedmae_fast.files import PICTURES_MARK, replacing
 from aedmae_fast.video import Status
 
 MANIFEST = "manifest.json"
@@ -198,6 +198,10 @@ class Job:
     def entry(self, item: Item) -> Entry:
         return self._entries[item.name]
 
+    def plot(self, name: str) -> Path:
+        """Where the plot of an item's scores is to be drawn: it goes with them."""
+        return self.out / f"{name}.png"
+
     def run(
         self,
         scorer: Scorer | Fleet,
@@ -260,7 +264,7 @@ class Job:
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._discard(item.name)
-                self._remove(entry)
+                self._remove(item.name, entry)
             reason = f"cannot write the {what}: {error.strerror}"
             entry |= {"status": Status.FAILED.value, "reason": reason, "output": None, "maps": None}
             return entry, False
@@ -275,11 +279,14 @@ class Job:
     def _discard(self, name: str) -> None:
         """Take away what an earlier run wrote for the item, if one did."""
         if entry := self._written.pop(name, None):
-            self._remove(entry)
+            self._remove(name, entry)
 
-    def _remove(self, entry: Entry) -> None:
+    def _remove(self, name: str, entry: Entry) -> None:
         for written in filter(None, (entry["output"], entry.get("maps"))):
             (self.out / written).unlink(missing_ok=True)
+        plot = self.plot(name)
+        if entry["output"] and (plot.parent / PICTURES_MARK).exists():  # else it is somebody else's picture
+            plot.unlink(missing_ok=True)
 
     def _read(self) -> tuple[dict[str, Entry], set[str], bool]:
         """What earlier runs have finished, what they had in hand when they were killed, and whether all that is there
