@@ -7,6 +7,7 @@ import hashlib
 import json
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -35,11 +36,11 @@ from aedmae_fast.video.discover import find_videos
 from aedmae_fast.video.pulse import on_pulse
 
 REPORT = "report.html"
-OK, SOME_NOT_OK, USAGE, INTERRUPTED = 0, 1, 2, 130  # exit codes
+OK, SOME_NOT_OK, USAGE, BROKEN_OFF, INTERRUPTED = 0, 1, 2, 3, 130  # exit codes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0 all ok, 1 some files not, 2 usage, 130 interrupted."""
+    """Run the command; returns its exit code: 0 all ok, 1 some files not, 2 usage, 3 a bug, 130 interrupted."""
     options = _parser().parse_args(arguments)
     console = Console(options.quiet)
     try:
@@ -48,9 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.error(f"error: {error}")
         return USAGE
     except KeyboardInterrupt:
-        again = "the same command without --overwrite" if options.overwrite else "the same command"
-        console.error(f"interrupted; what is finished is kept, and {again} goes on from there")
+        console.error(f"interrupted; {_how_it_goes_on(options)}")
         return INTERRUPTED
+    except Exception:
+        console.close()
+        traceback.print_exc()
+        return BROKEN_OFF
     finally:
         console.close()
 
@@ -124,15 +128,24 @@ def _score(options: argparse.Namespace, console: Console) -> int:
     of_normal = {"normal": Choice(normal.length, f"scores in {options.normal}")} if normal else {}
     console.choices({**_choices(options, scorer), **of_region, **of_normal})
     with Job(options.out, settings, overwrite=options.overwrite, maps=options.maps) as job:
-        not_ok = _run(options, console, scorer, job, items)
+        todo = job.todo(items)
         try:
-            job.finish(env.describe(), left_out)
-        except OSError as error:
-            console.error(f"error: cannot write {job.out}/manifest.json: {error.strerror}; make room and run again")
-            return SOME_NOT_OK
-        if options.report:
-            _report(console, job, items, region, normal)
+            not_ok = _run(options, console, scorer, job, items, todo)
+            try:
+                job.finish(env.describe(), left_out)
+            except OSError as error:
+                console.error(f"error: cannot write {job.out}/manifest.json: {error.strerror}; make room and run again")
+                return SOME_NOT_OK
+            if options.report:
+                _report(console, job, items, region, normal)
+        except Exception as error:  # of whatever kind: it is not the usage's any more
+            raise RuntimeError(f"scoring broke off; {_how_it_goes_on(options)}") from error
     return SOME_NOT_OK if not_ok or left_out else OK
+
+
+def _how_it_goes_on(options: argparse.Namespace) -> str:
+    again = "the same command without --overwrite" if options.overwrite else "the same command"
+    return f"what is finished is kept, and {again} goes on from there"
 
 
 def _scorer(options: argparse.Namespace, model: AedMae) -> Scorer | Fleet:
@@ -152,9 +165,10 @@ def _how(options: argparse.Namespace) -> dict[str, Any]:
     return {**{name: getattr(options, name) for name in names}, "smoothing": options.smooth == "preset"}
 
 
-def _run(options: argparse.Namespace, console: Console, scorer: Scorer | Fleet, job: Job, items: list[Item]) -> int:
-    """Score what is not finished and print how it went; returns the number of files that are not ok."""
-    todo = job.todo(items)
+def _run(
+    options: argparse.Namespace, console: Console, scorer: Scorer | Fleet, job: Job, items: list[Item], todo: list[Item]
+) -> int:
+    """Score what is to be scored and print how it went; returns the number of files that are not ok."""
     if len(todo) < len(items):
         done = len(items) - len(todo)
         console.say(f"  {done} of {len(items)} are finished under these settings (--overwrite: again)")

@@ -18,12 +18,13 @@ import pytest
 import torch
 from PIL import Image
 
+from aedmae_fast.engine.clip import ClipState
 from aedmae_fast.model.checkpoint import save_model
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.ops import native
 from aedmae_fast.report import console
 from aedmae_fast.report.console import printable
-from aedmae_fast.score import OK, SOME_NOT_OK, USAGE, main
+from aedmae_fast.score import BROKEN_OFF, OK, SOME_NOT_OK, USAGE, main
 from tests.clips import cut, damage_packets, write_clip
 
 Run = Callable[..., tuple[int, str, str]]
@@ -342,6 +343,32 @@ def test_usage(score: Run, arguments: list[str], message: str) -> None:
     assert out == ""
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), OSError(5, "no"), RuntimeError("CUDA error"), MemoryError()])
+def test_what_nobody_expected_is_no_usage(
+    checkpoint: Path,
+    videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+) -> None:
+    """Its traceback is shown, and the next run takes what was in hand last, in a process of its own."""
+
+    def broken(*_: object) -> None:
+        raise error
+
+    given = ["--dir", str(videos), "--checkpoint", str(checkpoint), "--out", str(tmp_path / "scores")]
+    with monkeypatch.context() as patch:
+        patch.setattr(ClipState, "result", broken)
+        assert main(given) == BROKEN_OFF
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert type(error).__name__ in err
+    assert "what is finished is kept, and the same command goes on" in err
+    assert main(given) == OK
+    assert "were in hand when a run was killed: they come last" in capsys.readouterr().err
 
 
 def test_folders_without_videos(score: Run, tmp_path: Path) -> None:
