@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
 import time
@@ -15,7 +14,7 @@ from typing import Any, get_args
 import torch
 
 from aedmae_fast import env
-from aedmae_fast.config import PRESETS, ModelConfig
+from aedmae_fast.config import PRESETS
 from aedmae_fast.engine import choose
 from aedmae_fast.engine.choose import Choice
 from aedmae_fast.engine.fleet import Fleet
@@ -24,7 +23,14 @@ from aedmae_fast.engine.journal import Entry
 from aedmae_fast.engine.precision import PRECISIONS
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import Scorer
-from aedmae_fast.model.checkpoint import DEFAULT, UNTRAINED, CheckpointError, bundled_names, load_model
+from aedmae_fast.model.checkpoint import (
+    DEFAULT,
+    UNTRAINED,
+    CheckpointError,
+    bundled_names,
+    load_model,
+    weights_hash,
+)
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.model.region import Region
 from aedmae_fast.report import html, plot
@@ -130,7 +136,7 @@ def _score(options: argparse.Namespace, console: Console) -> int:
     with Job(options.out, settings, overwrite=options.overwrite, maps=options.maps) as job:
         todo = job.todo(items)
         try:
-            not_ok = _run(options, console, scorer, job, items, todo)
+            not_ok = _run(options, console, model, scorer, job, items, todo)
             try:
                 job.finish(env.describe(), left_out)
             except OSError as error:
@@ -152,12 +158,12 @@ def _scorer(options: argparse.Namespace, model: AedMae) -> Scorer | Fleet:
     """Here, or in a process for each of several devices."""
     devices = choose.devices_of(options.device)
     if len(devices) > 1:
-        return _fleet(options, model.config, devices)
+        return _fleet(options, model, devices)
     return Scorer(model, device=devices[0], **_how(options))
 
 
-def _fleet(options: argparse.Namespace, config: ModelConfig, devices: Sequence[str]) -> Fleet:
-    return Fleet(options.checkpoint, config, devices, **_how(options))
+def _fleet(options: argparse.Namespace, model: AedMae, devices: Sequence[str]) -> Fleet:
+    return Fleet(options.checkpoint, model, devices, **_how(options))
 
 
 def _how(options: argparse.Namespace) -> dict[str, Any]:
@@ -166,7 +172,13 @@ def _how(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run(
-    options: argparse.Namespace, console: Console, scorer: Scorer | Fleet, job: Job, items: list[Item], todo: list[Item]
+    options: argparse.Namespace,
+    console: Console,
+    model: AedMae,
+    scorer: Scorer | Fleet,
+    job: Job,
+    items: list[Item],
+    todo: list[Item],
 ) -> int:
     """Score what is to be scored and print how it went; returns the number of files that are not ok."""
     if len(todo) < len(items):
@@ -198,7 +210,7 @@ def _run(
     if isinstance(scorer, Scorer) and (suspects := [item for item in todo if job.is_suspect(item)]):
         why = "failed before, or were in hand when a run was killed"
         console.say(f"  {len(suspects)} {why}: they come last, in a process of their own")
-        apart = _fleet(options, scorer.config, choose.devices_of(options.device))
+        apart = _fleet(options, model, choose.devices_of(options.device))
         runs = [(scorer, [item for item in todo if not job.is_suspect(item)]), (apart, suspects)]
     console.start(len(todo))
     started = time.perf_counter()
@@ -269,7 +281,7 @@ def _settings(
     """All that a score depends on."""
     return {
         "version": __version__,
-        "weights_sha256": _weights_hash(model),
+        "weights_sha256": weights_hash(model),
         "model": model.config.to_dict(),
         "preset": scorer.preset.name,
         "smooth": options.smooth,
@@ -278,14 +290,6 @@ def _settings(
         "precision": scorer.choices["precision"].value,
         "region": region.fingerprint() if region is not None else None,
     }
-
-
-def _weights_hash(model: AedMae) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _choices(options: argparse.Namespace, scorer: Scorer | Fleet) -> dict[str, Choice]:

@@ -22,11 +22,13 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from aedmae_fast.config import ModelConfig
 from aedmae_fast.engine import choose
 from aedmae_fast.engine.choose import Choice, ChoiceError
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import OnMap, OnOpened, OnScored, OnTaken, Scorer
+from aedmae_fast.model.checkpoint import load_model, weights_hash
+from aedmae_fast.model.network import AedMae
+from aedmae_fast.model.region import Region
 
 __all__ = ["Fleet"]
 
@@ -38,7 +40,7 @@ class Fleet:
 
     Args:
         checkpoint: as :func:`aedmae_fast.load_model` takes it; every process loads it.
-        config: the network's.
+        model: what it holds now. A process that finds other weights there, or another region, scores nothing.
         devices: ``cpu``, ``cuda:N``; one that comes twice gets two processes.
         settings: as for :class:`Scorer`, but ``device``. Threads and workers that are ``auto`` share the cores.
 
@@ -47,15 +49,16 @@ class Fleet:
             that is different on them.
     """
 
-    def __init__(self, checkpoint: str, config: ModelConfig, devices: Sequence[str], **settings: Any) -> None:
+    def __init__(self, checkpoint: str, model: AedMae, devices: Sequence[str], **settings: Any) -> None:
         if len({device.split(":")[0] for device in devices}) > 1:  # their scores differ in the last bits
             raise ChoiceError(f"device: expected several of one kind, found {','.join(devices)!r}")
-        self.config = config
+        self.config = model.config
         self._checkpoint = checkpoint
+        self._expected = _fingerprints(model, choose.choose_region(settings.get("region"), model)[0])
         self._settings: list[dict[str, Any]] = []  # of each process
         for device in devices:
             wishes = {name: wish for name, wish in settings.items() if name not in ("smoothing", "region")}
-            self.preset, self.choices = choose.choose_all(config, **wishes, device=device)
+            self.preset, self.choices = choose.choose_all(model.config, **wishes, device=device)
             shared = {
                 name: Choice(str(max(1, int(self.choices[name].value) // len(devices))), "shared by the processes")
                 for name in ("threads", "workers")
@@ -89,7 +92,8 @@ class Fleet:
         suspects: deque[int] = deque()  # in hand where a process died
         deaths: Counter[int] = Counter()
         trouble = ""
-        crew = {w.pipe: w for w in (_Worker(self._checkpoint, s, maps, todo) for s in self._settings[: len(todo)])}
+        started = (_Worker(self._checkpoint, self._expected, s, maps, todo) for s in self._settings[: len(todo)])
+        crew = {worker.pipe: worker for worker in started}
         try:
             while crew:
                 for pipe in wait(list(crew)):
@@ -112,7 +116,7 @@ class Fleet:
                                 yield index, ClipScores.failed(Path(paths[index]), trouble)
                         if useful and (suspects or todo):  # one that dies of no file would do so again
                             source = deque([suspects.popleft()]) if suspects else todo
-                            worker = _Worker(self._checkpoint, worker.settings, maps, source)
+                            worker = _Worker(self._checkpoint, self._expected, worker.settings, maps, source)
                             crew[worker.pipe] = worker
                         continue
                     if kind == "next":
@@ -145,6 +149,7 @@ class _Worker:
     """One process, seen from the first one."""
 
     checkpoint: str
+    expected: dict[str, str]  # fingerprints of what it will read
     settings: dict[str, Any]
     maps: bool  # wanted too
     source: deque[int]  # what it is to take: what is left for all, or one file by itself
@@ -156,7 +161,7 @@ class _Worker:
     def __post_init__(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        arguments = theirs, self.checkpoint, self.settings, self.maps
+        arguments = theirs, self.checkpoint, self.expected, self.settings, self.maps
         self.process = context.Process(target=_work, args=arguments, daemon=True)
         # A terminal's Ctrl-C goes to every process; what is blocked here stays blocked in the one that is started.
         resource_tracker.ensure_running()  # or the first start would do so, and unblock it
@@ -184,7 +189,7 @@ class _Worker:
         return self.trouble or f"the process on {self.settings['device']} {how}"
 
 
-def _work(pipe: Connection, checkpoint: str, settings: dict[str, Any], maps: bool) -> None:
+def _work(pipe: Connection, checkpoint: str, expected: dict[str, str], settings: dict[str, Any], maps: bool) -> None:
     """A process: a scorer that asks for its files."""
     sending = threading.Lock()  # decoders ask, the loop reports
     given: list[int] = []
@@ -202,7 +207,12 @@ def _work(pipe: Connection, checkpoint: str, settings: dict[str, Any], maps: boo
             yield answer[1]
 
     try:
-        scorer = Scorer.from_pretrained(checkpoint, **settings)
+        model = load_model(checkpoint)
+        scorer = Scorer(model, **settings)
+        for name, found in _fingerprints(model, scorer.region).items():
+            if found != expected[name]:
+                file = settings.get(name) or checkpoint
+                raise ValueError(f"{name}: {file} has changed since this run began; put it back, and run again")
         results = scorer.score_unordered(
             paths(),
             on_opened=lambda i, info: send("opened", given[i], info),
@@ -215,6 +225,11 @@ def _work(pipe: Connection, checkpoint: str, settings: dict[str, Any], maps: boo
         return
     except Exception as error:
         send("trouble", f"{type(error).__name__} on {settings['device']}: {error}".splitlines()[0])
+
+
+def _fingerprints(model: AedMae, region: Region | None) -> dict[str, str]:
+    """Of what every process reads from files of its own accord, by its setting."""
+    return {"checkpoint": weights_hash(model), "region": "none" if region is None else region.fingerprint()}
 
 
 def _size(path: Path) -> int:

@@ -6,6 +6,7 @@ brings along; the one foreign class in them, ``ml_collections.ConfigDict``, is r
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import re
@@ -96,6 +97,15 @@ def save_model(
         tensors[REGION] = model.region.inside
     with replacing(Path(path)) as part:
         part.write_bytes(save(tensors, header))
+
+
+def weights_hash(model: AedMae) -> str:
+    """Of all weights, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _untrained(config: ModelConfig) -> AedMae:

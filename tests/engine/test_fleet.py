@@ -8,7 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from aedmae_fast import Scorer
 from aedmae_fast.engine import choose, fleet
@@ -19,7 +22,6 @@ from aedmae_fast.model.checkpoint import save_model
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.video import Status
 from tests.clips import write_clip
-from tests.conftest import TINY
 from tests.engine.test_maps import assert_same_maps
 from tests.engine.test_scorer import assert_same
 
@@ -57,7 +59,7 @@ def crew(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_scores_are_those_of_one_process(
-    checkpoint: str, clips: list[Path], crew: list[Any], monkeypatch: pytest.MonkeyPatch
+    checkpoint: str, tiny_model: AedMae, clips: list[Path], crew: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every file once, the largest first, its frames counted; each process has its share and ends."""
     dealt: list[int | None] = []
@@ -72,7 +74,7 @@ def test_scores_are_those_of_one_process(
     frames: list[int] = []
     maps: dict[int, list[FrameMap]] = {index: [] for index in range(len(clips))}
     found = dict(
-        Fleet(checkpoint, TINY, ["cpu", "cpu"], **SETTINGS).score_unordered(
+        Fleet(checkpoint, tiny_model, ["cpu", "cpu"], **SETTINGS).score_unordered(
             clips, lambda index, info: opened.append(index), frames.append, lambda index, m: maps[index].append(m)
         )
     )
@@ -95,7 +97,7 @@ def kill_with(crew: list[Any], index: int) -> None:
 
 
 def test_the_files_of_a_process_that_dies_are_scored_by_another(
-    checkpoint: str, clips: list[Path], crew: list[Any]
+    checkpoint: str, tiny_model: AedMae, clips: list[Path], crew: list[Any]
 ) -> None:
     def once(index: int, info: Any) -> None:
         if index == LONG and len(crew) == 2:
@@ -108,7 +110,7 @@ def test_the_files_of_a_process_that_dies_are_scored_by_another(
             maps[index].clear()
         maps[index].append(of_frame)
 
-    found = dict(Fleet(checkpoint, TINY, ["cpu", "cpu"], **SETTINGS).score_unordered(clips, once, on_map=keep))
+    found = dict(Fleet(checkpoint, tiny_model, ["cpu", "cpu"], **SETTINGS).score_unordered(clips, once, on_map=keep))
     for index, of_clip in maps.items():
         assert [m.frame for m in of_clip] == list(range(found[index].frames))
     assert [found[i].status for i in range(4)] == [Status.OK] * 4
@@ -119,7 +121,7 @@ def test_the_files_of_a_process_that_dies_are_scored_by_another(
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_file_that_kills_is_given_up_and_the_others_are_scored(
-    checkpoint: str, clips: list[Path], crew: list[Any], workers: int
+    checkpoint: str, tiny_model: AedMae, clips: list[Path], crew: list[Any], workers: int
 ) -> None:
     """Those too that were in the same process's hands."""
 
@@ -128,14 +130,16 @@ def test_a_file_that_kills_is_given_up_and_the_others_are_scored(
             kill_with(crew, index)
 
     settings = {**SETTINGS, "workers": workers}
-    found = dict(Fleet(checkpoint, TINY, ["cpu", "cpu"], **settings).score_unordered(clips, always))
+    found = dict(Fleet(checkpoint, tiny_model, ["cpu", "cpu"], **settings).score_unordered(clips, always))
     assert [found[i].status for i in range(4)] == [Status.OK, Status.FAILED, Status.OK, Status.OK]
     assert found[LONG].reason == "the process on cpu was killed by signal 9"
     assert found[LONG].path == clips[LONG]
 
 
-def test_where_no_process_can_work_every_file_says_why(checkpoint: str, clips: list[Path], crew: list[Any]) -> None:
-    devices = Fleet(checkpoint, TINY, ["cpu", "cpu"], **SETTINGS)
+def test_where_no_process_can_work_every_file_says_why(
+    checkpoint: str, tiny_model: AedMae, clips: list[Path], crew: list[Any]
+) -> None:
+    devices = Fleet(checkpoint, tiny_model, ["cpu", "cpu"], **SETTINGS)
     Path(checkpoint).unlink()
     found = dict(devices.score_unordered(clips))
     assert {scores.status for scores in found.values()} == {Status.FAILED}
@@ -143,32 +147,57 @@ def test_where_no_process_can_work_every_file_says_why(checkpoint: str, clips: l
     assert (len(found), len(crew)) == (4, 2)
 
 
-def test_a_loop_that_is_left_leaves_no_process(checkpoint: str, clips: list[Path], crew: list[Any]) -> None:
-    results = Fleet(checkpoint, TINY, ["cpu", "cpu"], **SETTINGS).score_unordered(clips)
+@pytest.mark.parametrize("what", ["checkpoint", "region"])
+def test_a_process_that_is_started_later_takes_no_other_weights_and_no_other_region(
+    checkpoint: str, tiny_model: AedMae, clips: list[Path], tmp_path: Path, what: str
+) -> None:
+    """As when training puts its next best network there."""
+    region = tmp_path / "region.png"
+    Image.new("L", (64, 32), 255).save(region)
+    devices = Fleet(checkpoint, tiny_model, ["cpu"], **SETTINGS, region=str(region))
+    assert dict(devices.score_unordered(clips[:1]))[0].status is Status.OK
+    if what == "checkpoint":
+        with torch.no_grad():
+            tiny_model.norm.bias += 1
+        save_model(tiny_model, checkpoint)
+    else:
+        Image.fromarray(np.repeat([[255] * 32 + [0] * 32], 32, axis=0).astype(np.uint8)).save(region)
+    (scores,) = dict(devices.score_unordered(clips[:1])).values()
+    changed = checkpoint if what == "checkpoint" else region
+    assert scores.status is Status.FAILED
+    assert scores.reason == (
+        f"ValueError on cpu: {what}: {changed} has changed since this run began; put it back, and run again"
+    )
+
+
+def test_a_loop_that_is_left_leaves_no_process(
+    checkpoint: str, tiny_model: AedMae, clips: list[Path], crew: list[Any]
+) -> None:
+    results = Fleet(checkpoint, tiny_model, ["cpu", "cpu"], **SETTINGS).score_unordered(clips)
     next(results)
     results.close()  # type: ignore[attr-defined]
     assert not any(worker.process.is_alive() for worker in crew)
 
 
-def test_auto_shares_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_shares_the_cores(tiny_model: AedMae, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choose, "usable_cores", lambda: (12, "12 cores"))
-    devices = Fleet("none", TINY, ["cpu"] * 3, precision="fp32", smoothing=False)
+    devices = Fleet("none", tiny_model, ["cpu"] * 3, precision="fp32", smoothing=False)
     assert [settings["threads"] for settings in devices._settings] == ["4"] * 3
     assert devices.choices["threads"].why == "shared by the processes"
     assert devices.choices["device"].value == "cpu,cpu,cpu"
-    assert Fleet("none", TINY, ["cpu"] * 3, precision="fp32", threads=5)._settings[0]["threads"] == "5"
+    assert Fleet("none", tiny_model, ["cpu"] * 3, precision="fp32", threads=5)._settings[0]["threads"] == "5"
 
 
-def test_one_precision_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_precision_for_all(tiny_model: AedMae, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = iter(("fp32", "bf16"))
     monkeypatch.setattr(choose, "choose_precision", lambda *_: choose.Choice(next(chosen), "a test"))
     with pytest.raises(ChoiceError, match="precision: 'auto' is different on the devices"):
-        Fleet("none", TINY, ["cpu", "cpu"])
+        Fleet("none", tiny_model, ["cpu", "cpu"])
 
 
-def test_devices_of_one_kind() -> None:
+def test_devices_of_one_kind(tiny_model: AedMae) -> None:
     with pytest.raises(ChoiceError, match="device: expected several of one kind, found 'cpu,cuda:0'"):
-        Fleet("none", TINY, ["cpu", "cuda:0"])
+        Fleet("none", tiny_model, ["cpu", "cuda:0"])
 
 
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
