@@ -20,7 +20,7 @@ from aedmae_fast.engine.choose import Choice
 from aedmae_fast.engine.fleet import Fleet
 from aedmae_fast.engine.job import Item, Job, JobError, name_items
 from aedmae_fast.engine.journal import Entry
-from aedmae_fast.engine.precision import PRECISIONS
+from aedmae_fast.engine.precision import PRECISIONS, computed_in
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import Scorer
 from aedmae_fast.model.checkpoint import (
@@ -287,7 +287,7 @@ def _settings(
         "smooth": options.smooth,
         "stride": options.stride,
         "device": torch.device(scorer.choices["device"].value.split(",")[0]).type,
-        "precision": scorer.choices["precision"].value,
+        "precision": computed_in(scorer.choices["precision"].value),
         "region": region.fingerprint() if region is not None else None,
     }
 

@@ -119,6 +119,21 @@ def test_other_settings_do_not_mix(score: Run, videos: Path) -> None:
         assert change in err
 
 
+def test_int8_beside_bf16_is_not_int8_beside_fp32(
+    score: Run, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resume on a CPU with other arithmetic would mix two precisions."""
+    given = ("--dir", videos, "--device", "cpu", "--precision", "int8")
+    monkeypatch.setattr(native, "cpu_has_bf16", lambda: False)
+    assert score(*given)[0] == OK
+    assert manifest(tmp_path)["settings"]["precision"] == "int8+fp32"
+    assert "2 of 2 are finished" in score(*given)[2]
+    monkeypatch.setattr(native, "cpu_has_bf16", lambda: True)
+    code, _, err = score(*given)
+    assert code == USAGE
+    assert "precision: 'int8+fp32', now 'int8+bf16'" in err
+
+
 @pytest.mark.parametrize("device", ["cpu", "cpu,cpu"])
 def test_region(score: Run, videos: Path, tmp_path: Path, device: str) -> None:
     image = tmp_path / "region.png"

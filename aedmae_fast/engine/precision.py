@@ -29,6 +29,12 @@ def dtypes_of(precision: str) -> Dtypes:
     return Dtypes(states[precision], None)
 
 
+def computed_in(precision: str) -> str:
+    """A name for what is really computed here: with int8, the rest's precision depends on the CPU."""
+    states, quantized = dtypes_of(precision)
+    return f"int8+{'bf16' if states == torch.bfloat16 else 'fp32'}" if quantized == torch.int8 else precision
+
+
 def eight_bits_on(device: torch.device) -> str | None:
     """The precision with linear layers in 8 bits that a device computes in; None where it has none."""
     if device.type == "cpu":
