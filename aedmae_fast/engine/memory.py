@@ -20,14 +20,14 @@ class FramesInMemory:
 
     def __init__(self, frames: NDArray[np.uint8] | Tensor, fps: float, order: str) -> None:
         check_fps(fps)
-        self._frames = to_bgr(frames, order, "[T, H, W, 3]")
+        self._frames, self._order = checked(frames, order, "[T, H, W, 3]"), order
         count, height, width, _ = self._frames.shape
         self._fps = fps
         self.info = VideoInfo(Path("<memory>"), width, height, fps, count, "raw", "auto")
 
     def __iter__(self) -> Iterator[Chunk]:
         for first in range(0, len(self._frames), BLOCK):
-            frames = self._frames[first : first + BLOCK]
+            frames = in_bgr(self._frames[first : first + BLOCK], self._order)  # not all at once: that is a copy
             yield Chunk(first, tuple((first + i) / self._fps for i in range(len(frames))), (frames,))
 
     @property
@@ -44,8 +44,10 @@ def check_fps(fps: float) -> None:
         raise ValueError(f"fps: expected frames per second, more than 0, found {fps}; 25 if it is not known")
 
 
-def to_bgr(frames: NDArray[np.uint8] | Tensor, order: str, shape: str) -> Tensor:
-    """Check uint8 frames of the given shape, such as ``[T, H, W, 3]``, and put their channels in BGR order."""
+def checked(frames: NDArray[np.uint8] | Tensor, order: str, shape: str) -> Tensor:
+    """Raises TypeError or ValueError where these are no uint8 frames of a shape such as ``[T, H, W, 3]``, or ``order``
+    is none; else the frames as they are, on the host.
+    """
     if isinstance(frames, np.ndarray) and any(stride < 0 for stride in frames.strides):
         frames = np.ascontiguousarray(frames)  # a view such as frame[..., ::-1], which PyTorch cannot take
     tensor = torch.as_tensor(frames)
@@ -55,4 +57,9 @@ def to_bgr(frames: NDArray[np.uint8] | Tensor, order: str, shape: str) -> Tensor
         raise ValueError(f"frames: expected {shape}, found {tuple(tensor.shape)}")
     if order not in ("bgr", "rgb"):
         raise ValueError(f"order: expected 'bgr' or 'rgb', found {order!r}")
-    return tensor.cpu() if order == "bgr" else tensor.cpu().flip(-1)
+    return tensor.cpu()
+
+
+def in_bgr(frames: Tensor, order: str) -> Tensor:
+    """Frames [..., 3] that were :func:`checked`, with their channels in BGR order."""
+    return frames if order == "bgr" else frames.flip(-1)

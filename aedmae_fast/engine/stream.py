@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aedmae_fast.config import ModelConfig, ScoringPreset
-from aedmae_fast.engine.memory import check_fps, to_bgr
+from aedmae_fast.engine.memory import check_fps, checked, in_bgr
 from aedmae_fast.engine.postprocess import RawScore, smooth
 from aedmae_fast.engine.ring import REACH, FrameRing, Window
 from aedmae_fast.engine.runner import Batch, FrameTerms, Maximum, Runner
@@ -83,7 +83,7 @@ class FrameStream:
         """
         if not self._close.alive:
             raise RuntimeError("push: this stream was finished; Scorer.stream makes another one")
-        bgr = to_bgr(frame, self._order, "[H, W, 3]")
+        bgr = in_bgr(checked(frame, self._order, "[H, W, 3]"), self._order)
         frames = frame_prep([bgr[None]], *self._size)
         if self._region is not None:
             self._region.hide(frames)

@@ -16,6 +16,7 @@ from aedmae_fast import Scorer
 from aedmae_fast.config import PRESETS
 from aedmae_fast.engine import choose
 from aedmae_fast.engine.choose import ChoiceError, choose_device, choose_precision
+from aedmae_fast.engine.memory import FramesInMemory
 from aedmae_fast.engine.postprocess import final_score
 from aedmae_fast.engine.precision import eight_bits_on
 from aedmae_fast.engine.results import ClipScores
@@ -317,6 +318,16 @@ def test_frames_from_memory(tiny_model: AedMae) -> None:
     assert_same(scorer.score_frames(torch.from_numpy(frames), fps=10), result)
     assert_same(scorer.score_frames(frames[..., ::-1], fps=10, order="rgb"), result)
     assert scorer.score_frames(frames[:0]).status is Status.TOO_SHORT
+
+
+@pytest.mark.parametrize("order", ["bgr", "rgb"])
+def test_a_clip_in_memory_is_not_copied(order: str) -> None:
+    """Whatever its order, but for the block that is looked at."""
+    frames = pixels(20)
+    video = FramesInMemory(frames, 25, order)
+    assert np.shares_memory(video._frames.numpy(), frames)
+    found = np.concatenate([chunk.planes[0].numpy() for chunk in video])
+    np.testing.assert_array_equal(found, frames if order == "bgr" else frames[..., ::-1])
 
 
 @pytest.mark.parametrize(
