@@ -17,6 +17,7 @@ from aedmae_fast import env
 from aedmae_fast.config import PRESETS
 from aedmae_fast.engine import choose
 from aedmae_fast.engine.choose import Choice
+from aedmae_fast.engine.feed import NoAnswerError
 from aedmae_fast.engine.fleet import Fleet
 from aedmae_fast.engine.job import Item, Job, JobError, name_items
 from aedmae_fast.engine.journal import Entry
@@ -51,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(options.quiet)
     try:
         return _score(options, console)
+    except NoAnswerError as error:
+        console.error(f"error: {error}; {_how_it_goes_on(options)}")
+        return SOME_NOT_OK
     except (CheckpointError, JobError, ImportError, OSError, ValueError) as error:
         console.error(f"error: {error}")
         return USAGE
@@ -144,6 +148,8 @@ def _score(options: argparse.Namespace, console: Console) -> int:
                 return SOME_NOT_OK
             if options.report:
                 _report(console, job, items, region, normal)
+        except NoAnswerError:
+            raise
         except Exception as error:  # of whatever kind: it is not the usage's any more
             raise RuntimeError(f"scoring broke off; {_how_it_goes_on(options)}") from error
     return SOME_NOT_OK if not_ok or left_out else OK

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ import pytest
 import torch
 from PIL import Image
 
+from aedmae_fast.engine import feed as feed_module
+from aedmae_fast.engine import scorer as scorer_module
 from aedmae_fast.engine.clip import ClipState
 from aedmae_fast.model.checkpoint import save_model
 from aedmae_fast.model.network import AedMae
@@ -358,6 +361,31 @@ def test_usage(score: Run, arguments: list[str], message: str) -> None:
     assert out == ""
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_a_disk_that_does_not_answer(score: Run, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run ends, and what it has not scored stays to be done."""
+    answers, names = threading.Event(), ["0.mp4", "1.mp4", "one.mp4"]
+    for name in names[:2]:
+        write_clip(videos / name, frames=3)
+
+    def hang(path: Path, *rest: Any) -> Any:
+        if path.name in names:
+            answers.wait(60)
+        return opened(path, *rest)
+
+    opened = scorer_module.open_video
+    with monkeypatch.context() as patch:
+        for name, value in {"HANGS": 1.0, "LOOK": 0.01, "CLOSING": 0.1}.items():
+            patch.setattr(feed_module, name, value)
+        patch.setattr(scorer_module, "open_video", hang)
+        code, _, err = score("--dir", videos, "--workers", "1")
+    answers.set()
+    assert code == SOME_NOT_OK
+    assert "error: 2 files in a row gave nothing for 1 seconds: the disk or the network does not answer" in err
+    assert "what is finished is kept, and the same command goes on from there" in err
+    assert score("--dir", videos)[0] == OK
+    assert sorted(manifest(tmp_path)["files"]) == [*names, "sub/two.mkv"]
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), OSError(5, "no"), RuntimeError("CUDA error"), MemoryError()])

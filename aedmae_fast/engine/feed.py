@@ -5,7 +5,8 @@ queue. The queue's bound is the back-pressure: memory does not depend on a video
 GPU lies on a stream of its own (engine/streams.py).
 
 A thread that hangs, in a decoder that never returns or on a disk that does not answer, cannot be stopped. It is left
-behind, its clip ends as failed, and another thread takes the next one.
+behind, its clip ends as failed, and another thread takes the next one. When more of them hang in a row than decode at a
+time, with no sign of life between them, it is no clip's trouble any more, and the feed ends.
 """
 
 from __future__ import annotations
@@ -57,6 +58,14 @@ class Ended(NamedTuple):
     outcome: Outcome
 
 
+class _GivenUp(Ended):
+    """Of a clip whose worker hangs."""
+
+
+class NoAnswerError(OSError):
+    """The disk or the network does not answer."""
+
+
 Event = Opened | Block | Ended
 Taking = Callable[[], None]  # what the consumer has to do before it may use a block's frames
 CPU = torch.device("cpu")
@@ -92,6 +101,9 @@ class Feed:
         region: outside of it frames are black.
 
     A trouble with one clip ends that clip with its status, never the feed.
+
+    Raises:
+        NoAnswerError: one clip after the other hangs.
     """
 
     def __init__(
@@ -112,6 +124,7 @@ class Feed:
 
     def __iter__(self) -> Generator[Event, None, None]:
         running = len(self._workers)
+        silent = 0  # clips in a row that were given up
         try:
             for worker in self._workers:
                 worker.thread.start()
@@ -127,6 +140,12 @@ class Feed:
                     raise item
                 else:
                     event, take = item
+                    silent = silent + 1 if isinstance(event, _GivenUp) else 0
+                    if silent > len(self._workers):
+                        raise NoAnswerError(
+                            f"{silent} files in a row gave nothing for {HANGS:.0f} seconds: the disk or the network"
+                            " does not answer; run again when it does"
+                        )
                     take()
                     yield event
         finally:
@@ -155,7 +174,7 @@ class Feed:
                     continue
                 reason = f"nothing read or decoded for {HANGS:.0f} seconds: the decoder or the disk hangs; given up"
                 try:
-                    self._queue.put_nowait((Ended(clip, Outcome(Status.FAILED, reason)), lambda: None))
+                    self._queue.put_nowait((_GivenUp(clip, Outcome(Status.FAILED, reason)), lambda: None))
                 except queue.Full:  # then the next time
                     continue
                 worker.left_behind = True

@@ -124,6 +124,7 @@ class Scorer:
 
         Raises:
             TypeError: at once, for one path: :meth:`score` takes it.
+            NoAnswerError: one file after the other gives nothing for ten minutes (an OSError, of engine/feed.py).
         """
         return _in_order(self.score_unordered(paths))
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from aedmae_fast.engine import feed as feed_module
-from aedmae_fast.engine.feed import BLOCK, DEPTH, Block, Ended, Event, Feed, Opened
+from aedmae_fast.engine.feed import BLOCK, DEPTH, Block, Ended, Event, Feed, NoAnswerError, Opened
 from aedmae_fast.video import Chunk, Outcome, Status, VideoInfo
 from aedmae_fast.video.pulse import pulse
 
@@ -140,6 +141,40 @@ def test_a_decoder_that_hangs_costs_its_clip_only(workers: int, at: int) -> None
     assert "hangs" in ends[[end.clip for end in ends].index(1)].outcome.reason
     frames = [sum(len(e.frames) for e in found if isinstance(e, Block) and e.clip == clip) for clip in range(3)]
     assert frames == [3, at // BLOCK * BLOCK, 30]
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("workers", [1, 3])
+def test_when_one_after_the_other_hangs_it_is_no_clips_trouble(workers: int) -> None:
+    """Else an outage of ten hours fails an archive file by file, and leaves a thread behind for each."""
+    videos = [FakeVideo(3), *(HangingVideo(30, 0) for _ in range(20))]
+    sources = [lambda: videos[0], *(partial(opening_for_ever, video) for video in videos[1:])]
+    found: list[Event] = []
+    before = threading.active_count()
+    try:
+        with pytest.raises(NoAnswerError, match=f"^{workers + 1} files in a row gave nothing for 2 seconds: the disk"):
+            found.extend(Feed(sources, (2, 4), workers))
+        assert threading.active_count() - before <= 3 * workers
+    finally:
+        for video in videos[1:]:
+            video.release.set()  # type: ignore[attr-defined]
+
+
+def opening_for_ever(video: HangingVideo) -> FakeVideo:
+    video.release.wait(60)
+    return video
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_sign_of_life_between_two_that_hang_is_enough() -> None:
+    videos = [HangingVideo(30, 0), FakeVideo(3), HangingVideo(30, 0), FakeVideo(3)]
+    sources = [partial(opening_for_ever, v) if isinstance(v, HangingVideo) else lambda v=v: v for v in videos]  # type: ignore[misc]
+    try:
+        ends = [event for event in Feed(sources, (2, 4), 1) if isinstance(event, Ended)]
+    finally:
+        for video in videos[::2]:
+            video.release.set()  # type: ignore[attr-defined]
+    assert [end.outcome.status for end in ends] == [Status.FAILED, Status.OK, Status.FAILED, Status.OK]
 
 
 @pytest.mark.usefixtures("impatient")
