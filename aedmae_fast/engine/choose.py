@@ -177,10 +177,12 @@ def choose_preset(wish: str | ScoringPreset, config: ModelConfig) -> tuple[Scori
 
 def choose_threads(wish: int | str, device: str) -> Choice:
     """CPU threads that compute, each frames of its own. Scores do not depend on it."""
-    if wish != "auto":
-        return Choice(str(_positive("threads", wish)), "asked for")
+    asked = None if wish == "auto" else _positive("threads", wish)
     if device != "cpu":
-        return Choice("1", f"the compute is on {device}")
+        unused = "" if asked is None else f"; {asked} asked for: a matter of CPUs"
+        return Choice("1", f"the compute is on {device}{unused}")
+    if asked is not None:
+        return Choice(str(asked), "asked for")
     cores, limit = usable_cores()
     return Choice(str(cores), f"{limit}; each thread computes its own frames")
 

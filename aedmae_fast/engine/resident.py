@@ -37,6 +37,10 @@ class Resident:
             self.tensor = torch.empty((0, *shape), dtype=dtype, device=device)
         self._free: deque[int] = deque()
         self._stream = stream
+        self.renew_lock()
+
+    def renew_lock(self) -> None:
+        """In a forked process, where a thread of the parent's may hold the old one for ever."""
         self._lock = threading.Lock()  # nobody writes a row while it is moved
 
     def lend(self, count: int) -> Rows:

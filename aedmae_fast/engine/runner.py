@@ -40,6 +40,7 @@ from aedmae_fast.ops import discrepancy_map, mean_filter, mean_map, mean_max
 
 __all__ = ["Batch", "Computed", "FrameTerms", "Maximum", "Runner", "Session"]
 
+_runners: weakref.WeakSet[Runner] = weakref.WeakSet()  # all there are
 MICRO_BATCH = {"cpu": 4, "cuda": 64}  # frames at a time, on a CPU in each thread and at most
 
 
@@ -87,7 +88,8 @@ class Runner:
         model: a network in float32; it stays as it is.
         precision: ``fp32`` or ``bf16`` (weights and activations; errors and sums are float32 in both); ``int8`` on a
             CPU and ``fp8`` on a GPU for the linear layers.
-        threads: on a CPU, those that compute, each its own frames. Sets torch to one thread an operation.
+        threads: on a CPU, those that compute, each its own frames. Sets torch to one thread an operation, in
+            the thread that makes it and in all that have not used torch before.
         region: outside of it every map is 0. That frames are black there is the matter of whoever adds them.
         capture: makes the recorder of graphs for a device; by default CUDA's on a GPU, and none on a CPU.
 
@@ -119,8 +121,7 @@ class Runner:
             self._maps = Resident((c.height, c.width), torch.float32, self.device, self.stream)
         self._size, self._threads = MICRO_BATCH[self.device.type], threads
         self._start_threads()
-        started = weakref.WeakMethod(self._start_threads)
-        os.register_at_fork(after_in_child=lambda: (start := started()) and start())
+        _runners.add(self)
         self._closed: deque[Rows] = deque()  # of closed sessions, to be taken back when nobody can be writing there
         self._graphs: dict[bool, GraphRunner] = {}  # by whether they write maps
         self._capture = capture or (None if self.device.type == "cpu" else CudaCapture)
@@ -128,10 +129,16 @@ class Runner:
             torch.set_num_threads(1)  # of this thread; the pool's threads set theirs
 
     def _start_threads(self) -> None:
-        """Those that a CPU computes on. A forked process has none of its parent's, whose lock may be held for ever."""
+        """Those that a CPU computes on."""
         self._lock = threading.Lock()  # nothing is submitted while rows move
         self._running: list[Future[Tensor]] = []
         self._pool = ThreadPoolExecutor(self._threads, "compute", lambda: torch.set_num_threads(1))
+
+    def start_anew(self) -> None:
+        """In a forked process: it has none of its parent's threads, one of which may hold any lock for ever."""
+        self._start_threads()
+        self._frames.renew_lock()
+        self._maps.renew_lock()
 
     def session(self, frames: int, maps: int) -> Session:
         """Room for so many frames and maps at a time; close it to give it back.
@@ -310,6 +317,14 @@ class Session:
         Never waits, and takes no lock: garbage collection may call in any thread, one that computes among them.
         """
         self._runner.close(self)
+
+
+def _after_fork() -> None:
+    for runner in _runners:
+        runner.start_anew()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _to_host(x: Tensor) -> Tensor:

@@ -48,8 +48,8 @@ class Scorer:
         precision: ``auto``, ``fp32``, ``bf16``; for the linear layers ``int8`` on a CPU, ``fp8`` on a GPU.
         batch_size: frames computed per step, or ``auto``.
         threads: on a CPU, those that compute, each its own frames, or ``auto``. With the device a CPU, torch is set
-            to one thread an operation for the whole process. Where this and ``batch_size`` are ``auto``, what is
-            fastest is measured, once on a machine (engine/calibrate.py).
+            to one thread an operation, in this thread and in all that have not used torch before. Where this and
+            ``batch_size`` are ``auto``, what is fastest is measured, once on a machine (engine/calibrate.py).
         workers: decoder threads, or ``auto``.
         decoder: of files: ``auto``, ``pyav``, ``dali`` (GPU), ``nvdec`` (GPU).
         stride: score every N-th frame, on its true neighbours; the frames between are interpolated.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import resource
 import threading
 import time
@@ -15,6 +17,7 @@ import torch
 
 from aedmae_fast import Scorer
 from aedmae_fast.config import CONFIGS, PRESETS, WINDOW
+from aedmae_fast.engine import runner as runner_module
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.ring import Window
 from aedmae_fast.engine.runner import Batch, Computed, Runner
@@ -329,6 +332,18 @@ def test_steps_take_hardly_any_memory_from_the_system(monkeypatch: pytest.Monkey
     for _ in range(16):
         session.submit(batch)()
     assert sum(faults[8:]) < 8 * 250, faults  # a step's tensors are 5500 pages, each a fault where it is new
+
+
+def test_runners_that_are_gone_leave_nothing_for_a_fork(tiny_model: AedMae, monkeypatch: pytest.MonkeyPatch) -> None:
+    def registered(**_: object) -> None:
+        raise AssertionError("what is registered at a fork stays for ever")
+
+    monkeypatch.setattr(os, "register_at_fork", registered)
+    runner = Runner(tiny_model, PRESETS["paper"], "cpu", "fp32", 1)
+    count = len(runner_module._runners)
+    del runner
+    gc.collect()
+    assert len(runner_module._runners) < count
 
 
 # What only a GPU shows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -223,11 +224,30 @@ def test_every_frame_of_every_file_is_scored(tiny_model: AedMae, clips: list[Pat
         np.testing.assert_allclose(result.time_s, np.arange(result.frames) / result.info.fps, atol=1e-3)
 
 
-def test_results_come_in_order_though_clips_finish_out_of_order(tiny_model: AedMae, clips: list[Path]) -> None:
+def test_results_come_in_order_though_clips_finish_out_of_order(
+    tiny_model: AedMae, clips: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aedmae_fast.engine import scorer as module
+
     order = [clips[3], clips[0], clips[0], clips[2], clips[1]]
-    scorer = Scorer(tiny_model, workers=4, batch_size=1)
+    scorer, others = Scorer(tiny_model, workers=4, batch_size=1), threading.Event()
+    opened, unordered, finished = module.open_video, scorer.score_unordered, []
+
+    def the_first_one_late(path: Path, *choices: str) -> object:
+        assert path != order[0] or others.wait(30)
+        return opened(path, *choices)
+
+    def noted(paths: list[Path]) -> Iterator[tuple[int, ClipScores]]:
+        for index, result in unordered(paths):
+            finished.append(index)
+            others.set()
+            yield index, result
+
+    monkeypatch.setattr(module, "open_video", the_first_one_late)
+    monkeypatch.setattr(scorer, "score_unordered", noted)
     assert [r.path for r in scorer.score_many(order)] == order
-    assert {i for i, _ in scorer.score_unordered(order)} == set(range(5))
+    assert sorted(finished) == [0, 1, 2, 3, 4]
+    assert finished[0] != 0
 
 
 def test_paths_are_taken_one_by_one_as_they_are_needed(tiny_model: AedMae, clips: list[Path]) -> None:
@@ -360,7 +380,8 @@ def test_a_scorer_goes_on_in_a_forked_process(tiny_model: AedMae) -> None:
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
     child = context.Process(target=lambda: theirs.send(scorer.score_frames(pixels(6)).score))
-    child.start()
+    with scorer.runner._lock, scorer.runner._frames._lock, scorer.runner._maps._lock:  # as other threads may just then
+        child.start()
     try:
         assert ours.poll(60), "it waits for threads that are not there"
         np.testing.assert_array_equal(ours.recv(), expected)
@@ -422,6 +443,14 @@ def test_stream_refuses_what_it_cannot(tiny_model: AedMae) -> None:
 def test_choices_that_cannot_be_had(tiny_model: AedMae, setting: dict[str, str], message: str) -> None:
     with pytest.raises(ChoiceError, match=message):
         Scorer(tiny_model, **setting)  # type: ignore[arg-type]
+
+
+def test_threads_are_a_matter_of_cpus() -> None:
+    assert choose.choose_threads("8", "cpu") == ("8", "asked for")
+    assert choose.choose_threads("auto", "cuda") == ("1", "the compute is on cuda")
+    assert choose.choose_threads("8", "cuda") == ("1", "the compute is on cuda; 8 asked for: a matter of CPUs")
+    with pytest.raises(ChoiceError, match="threads: expected auto or a whole number from 1, found 'x'"):
+        choose.choose_threads("x", "cuda")
 
 
 def test_the_cpu_has_no_index(tiny_model: AedMae) -> None:
