@@ -13,7 +13,7 @@ from typing import Any
 from aedmae_fast import env
 from aedmae_fast.config import PRESETS
 from aedmae_fast.engine.job import atomic
-from aedmae_fast.engine.precision import PRECISIONS
+from aedmae_fast.engine.precision import PRECISIONS, computed_in
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import Scorer
 from aedmae_fast.engine.table import write_csv
@@ -175,7 +175,7 @@ def _score(
     return [scored[index] for index in range(len(clips))], {
         "checkpoint": options.checkpoint,
         "preset": scorer.preset.name,
-        "precision": scorer.choices["precision"].value,
+        "precision": computed_in(scorer.choices["precision"].value),
         "device": scorer.choices["device"].value,
         "maps": f"what the raw score is the {scorer.preset.pool} of, but for the class probability",
     }
