@@ -24,6 +24,7 @@ from aedmae_fast.engine.journal import Entry
 from aedmae_fast.engine.precision import PRECISIONS, computed_in
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import Scorer
+from aedmae_fast.interruption import sigterm_interrupts
 from aedmae_fast.model.checkpoint import (
     DEFAULT,
     UNTRAINED,
@@ -46,6 +47,7 @@ REPORT = "report.html"
 OK, SOME_NOT_OK, USAGE, BROKEN_OFF, INTERRUPTED = 0, 1, 2, 3, 130  # exit codes
 
 
+@sigterm_interrupts()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 all ok, 1 some files not, 2 usage, 3 a bug, 130 interrupted."""
     options = _parser().parse_args(arguments)

@@ -21,6 +21,7 @@ import torch
 from aedmae_fast.config import ModelConfig
 from aedmae_fast.engine.choose import Choice, choose_device, choose_precision, choose_workers
 from aedmae_fast.evaluation.layouts import read_dataset
+from aedmae_fast.interruption import sigterm_interrupts
 from aedmae_fast.model.checkpoint import save_model
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.model.region import Region, load_region
@@ -51,6 +52,7 @@ OK, USAGE, INTERRUPTED = 0, 2, 130  # exit codes
 PICTURED = 8  # samples in a picture
 
 
+@sigterm_interrupts()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 trained, 2 usage, 130 interrupted."""
     options = make_parser().parse_args(arguments)

@@ -57,7 +57,10 @@ def test_progress_bar_on_a_terminal(checkpoint: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu", "cpu,cpu"])
-@pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, INTERRUPTED)])
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, INTERRUPTED), (signal.SIGTERM, INTERRUPTED)],
+)
 def test_stopped_in_the_middle(checkpoint: Path, tmp_path: Path, how: signal.Signals, code: int, device: str) -> None:
     """What was finished is kept, what was in hand is scored again, the results are those of an undisturbed run."""
     folder, out = tmp_path / "videos", tmp_path / "out"
@@ -82,6 +85,7 @@ def test_stopped_in_the_middle(checkpoint: Path, tmp_path: Path, how: signal.Sig
     again, undisturbed = ([*command(checkpoint, folder, to), "--maps"] for to in (out, tmp_path / "undisturbed"))
     second = subprocess.run(again, stderr=subprocess.PIPE, text=True, check=True)
     assert "3 of 4 are finished" in second.stderr
+    assert ("were in hand when a run was killed" in second.stderr) == (how == signal.SIGKILL)
     subprocess.run(undisturbed, capture_output=True, check=True)
     for name in (f"{i}.mp4.{kind}" for i in range(4) for kind in ("csv", "npy")):
         assert (out / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()

@@ -26,6 +26,7 @@ from aedmae_fast.engine import choose
 from aedmae_fast.engine.choose import Choice, ChoiceError
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import OnMap, OnOpened, OnScored, OnTaken, Scorer
+from aedmae_fast.interruption import SIGNALS
 from aedmae_fast.model.checkpoint import load_model, weights_hash
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.model.region import Region
@@ -163,9 +164,10 @@ class _Worker:
         self.pipe, theirs = context.Pipe()
         arguments = theirs, self.checkpoint, self.expected, self.settings, self.maps
         self.process = context.Process(target=_work, args=arguments, daemon=True)
-        # A terminal's Ctrl-C goes to every process; what is blocked here stays blocked in the one that is started.
+        # A terminal's Ctrl-C goes to every process, and so does a service manager's signal; what is blocked here stays
+        # blocked in the one that is started.
         resource_tracker.ensure_running()  # or the first start would do so, and unblock it
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             self.process.start()
         finally:

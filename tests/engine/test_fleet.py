@@ -52,7 +52,8 @@ def crew(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             started.append(self)
             self.first = list(self.source)  # what it could take when it was started
             assert self.process.pid is not None
-            os.kill(self.process.pid, signal.SIGINT)  # as a terminal's Ctrl-C: not theirs to act on
+            for to_all in (signal.SIGINT, signal.SIGTERM):  # by a terminal, a service manager: not theirs to act on
+                os.kill(self.process.pid, to_all)
 
     monkeypatch.setattr(fleet, "_Worker", Noted)
     return started
