@@ -15,8 +15,7 @@ import torch
 
 from aedmae_fast import Scorer
 from aedmae_fast.config import PRESETS
-from aedmae_fast.engine import choose
-from aedmae_fast.engine.choose import ChoiceError, choose_device, choose_precision
+from aedmae_fast.engine.choose import ChoiceError, choose_device
 from aedmae_fast.engine.memory import FramesInMemory
 from aedmae_fast.engine.postprocess import final_score
 from aedmae_fast.engine.precision import eight_bits_on
@@ -27,15 +26,10 @@ from aedmae_fast.ops import frame_prep, smooth_max
 from aedmae_fast.ops.discrepancy_map import unpatchify
 from aedmae_fast.video import Status
 from tests.clips import write_clip
+from tests.engine.scored import pixels
 
 MULTIPLY_BF16 = ("avx512_bf16", "amx")
 COLUMNS = ("time_s", "score", "raw", "teacher_error", "discrepancy", "class_prob", "x", "y")
-
-
-def pixels(count: int, height: int = 40, width: int = 72) -> np.ndarray:
-    """A textured scene that drifts, uint8 [T, H, W, 3]."""
-    scene = np.random.default_rng(3).integers(0, 256, (height, width + count, 3), dtype=np.uint8)
-    return np.stack([scene[:, t : t + width] for t in range(count)]) if count else np.zeros((0, 4, 4, 3), np.uint8)
 
 
 def assert_same(a: ClipScores, b: ClipScores) -> None:
@@ -390,108 +384,11 @@ def test_a_scorer_goes_on_in_a_forked_process(tiny_model: AedMae) -> None:
         child.join()
 
 
-@pytest.mark.parametrize("preset", ["paper", "release-avenue"])
-@pytest.mark.parametrize("smoothing", [True, False])
-@pytest.mark.parametrize("count", [1, 4, 60])
-def test_stream_gives_the_clips_scores(tiny_model: AedMae, preset: str, smoothing: bool, count: int) -> None:
-    scorer = Scorer(tiny_model, preset=preset, smoothing=smoothing)
-    expected, stream = scorer.score_frames(pixels(count)), scorer.stream()
-    found = [s for frame in pixels(count) for s in stream.push(frame)] + stream.finish()
-    assert [s.frame for s in found] == list(range(count))
-    for column in ("raw", "teacher_error", "discrepancy", "class_prob", "time_s", "x", "y"):
-        np.testing.assert_array_equal([getattr(s, column) for s in found], getattr(expected, column))
-    np.testing.assert_allclose([s.score for s in found], expected.score, rtol=1e-12)
-
-
-@pytest.mark.parametrize(("smoothing", "latency"), [(True, 3 + 18), (False, 3)])
-def test_stream_latency(tiny_model: AedMae, smoothing: bool, latency: int) -> None:
-    stream = Scorer(tiny_model, preset="release-avenue", smoothing=smoothing).stream()
-    assert stream.latency == latency
-    due = [[s.frame for s in stream.push(frame)] for frame in pixels(latency + 3)]
-    assert due == [[]] * latency + [[0], [1], [2]]
-
-
-def test_stream_refuses_what_it_cannot(tiny_model: AedMae) -> None:
-    with pytest.raises(ChoiceError, match="smoothing=False"):
-        Scorer(tiny_model, preset="release-shanghaitech").stream()
-    with pytest.raises(ChoiceError, match="stride"):
-        Scorer(tiny_model, stride=2).stream()
-    with pytest.raises(ValueError, match=r"frames: expected \[H, W, 3\]"):
-        Scorer(tiny_model).stream().push(pixels(1))
-
-
-# ---- choices ----
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ({"device": "tpu"}, "device: expected auto, cpu, cuda or cuda:N, found 'tpu'"),
-        ({"device": "cuda:99"}, "torch sees . CUDA devices"),
-        ({"precision": "fp16"}, "precision: expected auto or one of fp32, bf16, int8, fp8, found 'fp16'"),
-        ({"preset": "best"}, "preset: expected auto or one of"),
-        ({"batch_size": 0}, "batch_size: expected auto or a whole number from 1, found 0"),
-        ({"batch_size": 2.7}, "batch_size: expected auto or a whole number from 1, found 2.7"),
-        ({"threads": "1.0"}, "threads: expected auto or a whole number from 1, found '1.0'"),
-        ({"workers": "many"}, "workers: expected auto or"),
-        ({"stride": 0}, "stride: expected a whole number from 1"),
-        ({"stride": 1.5}, "stride: expected a whole number from 1, found 1.5"),
-        ({"decoder": "ffmpeg"}, "decoder: expected auto, pyav, dali, nvdec, found 'ffmpeg'"),
-        ({"decoder": "dali", "device": "cpu"}, "decoder: 'dali' decodes on a GPU, but the device is cpu"),
-    ],
-)
-def test_choices_that_cannot_be_had(tiny_model: AedMae, setting: dict[str, str], message: str) -> None:
-    with pytest.raises(ChoiceError, match=message):
-        Scorer(tiny_model, **setting)  # type: ignore[arg-type]
-
-
-def test_threads_are_a_matter_of_cpus() -> None:
-    assert choose.choose_threads("8", "cpu") == ("8", "asked for")
-    assert choose.choose_threads("auto", "cuda") == ("1", "the compute is on cuda")
-    assert choose.choose_threads("8", "cuda") == ("1", "the compute is on cuda; 8 asked for: a matter of CPUs")
-    with pytest.raises(ChoiceError, match="threads: expected auto or a whole number from 1, found 'x'"):
-        choose.choose_threads("x", "cuda")
-
-
-def test_the_cpu_has_no_index(tiny_model: AedMae) -> None:
-    assert Scorer(tiny_model, device="cpu:0").choices["device"].value == "cpu"
-
-
 def test_a_scorer_leaves_the_callers_model_and_random_numbers_alone(tiny_model: AedMae) -> None:
     before, state = tiny_model.norm.weight.dtype, torch.get_rng_state()
     Scorer(tiny_model, precision="bf16").score_frames(pixels(2))
     assert tiny_model.norm.weight.dtype == before
     assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_choices_say_why(tiny_model: AedMae) -> None:
-    choices = Scorer(tiny_model).choices
-    assert choices["preset"].value == "anomaly-map"
-    assert choices["preset"].why.startswith("the network has a class head")
-    assert all(choice.why for choice in choices.values())
-
-
-def test_int8_is_refused_on_a_gpu() -> None:
-    with pytest.raises(
-        ChoiceError, match="'int8' is computed on CPUs only, but the device is cuda:1; use bf16 or fp32"
-    ):
-        choose_precision("int8", "cuda:1")
-
-
-def test_fp8_is_refused_on_a_cpu_and_on_a_gpu_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(
-        ChoiceError, match="'fp8' is computed on GPUs only, but the device is cpu; use int8, bf16 or fp32"
-    ):
-        choose_precision("fp8", "cpu")
-    reason = "compute capability 8.6 of the device is below 8.9"
-    monkeypatch.setattr(choose, "why_no_fp8", lambda device: reason if device.index == 1 else "")
-    with pytest.raises(ChoiceError, match=f"'fp8' cannot be computed on cuda:1: {reason}; use bf16 or fp32"):
-        choose_precision("fp8", "cuda:1")
-    assert choose_precision("fp8", "cuda:0") == ("fp8", "asked for; linear layers in float8, the rest in bf16")
-
-
-def test_auto_is_bf16_where_the_cpu_computes_in_it(isa: str, tiny_model: AedMae) -> None:
-    assert Scorer(tiny_model, device="cpu").choices["precision"].value == ("bf16" if isa in MULTIPLY_BF16 else "fp32")
 
 
 @pytest.mark.needs_cuda
