@@ -7,9 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 
-__all__ = ["SIGNALS", "sigterm_interrupts"]
-
-SIGNALS = {signal.SIGINT, signal.SIGTERM}
+__all__ = ["sigterm_interrupts"]
 
 
 @contextlib.contextmanager

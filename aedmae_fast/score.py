@@ -49,7 +49,7 @@ OK, SOME_NOT_OK, USAGE, BROKEN_OFF, INTERRUPTED = 0, 1, 2, 3, 130  # exit codes
 
 @sigterm_interrupts()
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0 all ok, 1 some files not, 2 usage, 3 a bug, 130 interrupted."""
+    """Run the command; returns its exit code: 0 all ok, 1 some files not, 2 usage, 3 unexpected, 130 interrupted."""
     options = _parser().parse_args(arguments)
     console = Console(options.quiet)
     try:
@@ -256,10 +256,12 @@ def _report(console: Console, job: Job, items: list[Item], region: Region | None
     on_pulse(lambda: console.now_and_then(progress))  # where a file cannot be sought, an event may take long
     try:
         events = html.write_report(path, job.out, job.settings, entries, videos, region, normal, on_done)
-    except OSError as error:
-        console.error(f"cannot write {path}: {error.strerror}")
+    except (OSError, ValueError) as error:  # a full disk, a CSV that somebody has changed
+        console.error(f"cannot write {path}: {error.strerror if isinstance(error, OSError) else error}")
     else:
         console.say(f"{path}: the {events} highest events")
+    finally:
+        on_pulse(lambda: None)
 
 
 def _items(options: argparse.Namespace, console: Console) -> tuple[list[Item], dict[str, str]]:

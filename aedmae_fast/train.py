@@ -21,7 +21,6 @@ import torch
 from aedmae_fast.config import ModelConfig
 from aedmae_fast.engine.choose import Choice, choose_device, choose_precision, choose_workers
 from aedmae_fast.evaluation.layouts import read_dataset
-from aedmae_fast.interruption import sigterm_interrupts
 from aedmae_fast.model.checkpoint import save_model
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.model.region import Region, load_region
@@ -52,7 +51,6 @@ OK, USAGE, INTERRUPTED = 0, 2, 130  # exit codes
 PICTURED = 8  # samples in a picture
 
 
-@sigterm_interrupts()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 trained, 2 usage, 130 interrupted."""
     options = make_parser().parse_args(arguments)
@@ -154,7 +152,7 @@ def _run(trainer: Trainer, options: argparse.Namespace, console: Console, frames
     for note in journal.notes:
         console.say(f"  {note}")
     if history:  # a kill may have come between the state and the journal
-        journal.epoch(history)
+        journal.draw(history)
     metadata = {
         "data": printable(options.data.resolve().name),
         "layout": options.layout,

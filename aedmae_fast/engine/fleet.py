@@ -24,9 +24,9 @@ from typing import Any
 
 from aedmae_fast.engine import choose
 from aedmae_fast.engine.choose import Choice, ChoiceError
+from aedmae_fast.engine.feed import NoAnswerError
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import OnMap, OnOpened, OnScored, OnTaken, Scorer
-from aedmae_fast.interruption import SIGNALS
 from aedmae_fast.model.checkpoint import load_model, weights_hash
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.model.region import Region
@@ -87,15 +87,20 @@ class Fleet:
         """As :meth:`Scorer.score_unordered`; a file that has no process left to score it is ``failed``.
 
         A file that is scored once more has its maps once more, from the first one on.
+
+        Raises:
+            NoAnswerError: as :meth:`Scorer.score_many`, in one of the processes.
         """
         maps = on_map is not None
         todo = deque(sorted(range(len(paths)), key=lambda i: _size(Path(paths[i])), reverse=True))
         suspects: deque[int] = deque()  # in hand where a process died
         deaths: Counter[int] = Counter()
         trouble = ""
-        started = (_Worker(self._checkpoint, self._expected, s, maps, todo) for s in self._settings[: len(todo)])
-        crew = {worker.pipe: worker for worker in started}
+        crew: dict[Connection, _Worker] = {}
         try:
+            for settings in self._settings[: len(todo)]:
+                worker = _Worker(self._checkpoint, self._expected, settings, maps, todo)
+                crew[worker.pipe] = worker
             while crew:
                 for pipe in wait(list(crew)):
                     assert isinstance(pipe, Connection)
@@ -134,6 +139,8 @@ class Fleet:
                     elif kind == "finished":
                         worker.in_hand.remove(content[0])
                         yield content[0], content[1]
+                    elif kind == "no answer":
+                        raise NoAnswerError(*content)
                     elif kind == "trouble":
                         (worker.trouble,) = content
             for index in (*todo, *suspects):
@@ -164,10 +171,9 @@ class _Worker:
         self.pipe, theirs = context.Pipe()
         arguments = theirs, self.checkpoint, self.expected, self.settings, self.maps
         self.process = context.Process(target=_work, args=arguments, daemon=True)
-        # A terminal's Ctrl-C goes to every process, and so does a service manager's signal; what is blocked here stays
-        # blocked in the one that is started.
+        # A terminal's Ctrl-C goes to every process; what is blocked here stays blocked in the one that is started.
         resource_tracker.ensure_running()  # or the first start would do so, and unblock it
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self.process.start()
         finally:
@@ -225,6 +231,8 @@ def _work(pipe: Connection, checkpoint: str, expected: dict[str, str], settings:
             send("finished", given[i], scores)
     except (EOFError, BrokenPipeError, ConnectionResetError):  # the first process is gone: nobody wants the rest
         return
+    except NoAnswerError as error:
+        send("no answer", str(error))
     except Exception as error:
         send("trouble", f"{type(error).__name__} on {settings['device']}: {error}".splitlines()[0])
 

@@ -79,7 +79,9 @@ class Journal:
     def _write(self, line: dict[str, Any]) -> None:
         content = f"\n{json.dumps(line)}\n".encode()  # a line of its own, though a full disk may have torn the last one
         with self._lock:
+            before = os.fstat(self._file).st_size
             if os.write(self._file, content) < len(content):
+                os.ftruncate(self._file, before)  # what there was room for might be a whole line
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

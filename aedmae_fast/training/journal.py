@@ -44,11 +44,15 @@ class Journal:
             f"no {what}: {package} is not installed" for what, (package, there) in missing.items() if not there
         ]
 
-    def epoch(self, history: History) -> None:
-        """After each epoch, with all rows so far."""
+    def draw(self, history: History) -> None:
+        """The log and the curves of all rows so far."""
         write_csv(history, self._run / "log.csv")
         if self._plots:
             plot_losses(history, self._run / "loss.png")
+
+    def epoch(self, history: History) -> None:
+        """After each epoch, with all rows so far."""
+        self.draw(history)
         if self._board is not None:
             row = history[-1]
             for name, value in row.items():

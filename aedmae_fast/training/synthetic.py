@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -111,6 +112,11 @@ class ProceduralAnomalies:
     inside: NDArray[np.bool_] | None = None
     name = "procedural"
 
+    @cached_property
+    def _places(self) -> NDArray[np.int64]:
+        assert self.inside is not None
+        return np.argwhere(self.inside)
+
     def draw(self, scene: int, rng: Rng) -> Placed:
         things = self.cutouts.things[scene]
         kinds: list[Callable[[int, Rng], Placed]] = [self._shape]
@@ -174,8 +180,7 @@ class ProceduralAnomalies:
         if self.cutouts.things[scene] and rng.random() < 0.8:
             return self._any(scene, rng).centre + rng.normal(0, self.cutouts.height / 4, 2).astype(np.float32)
         if self.inside is not None:
-            places = np.argwhere(self.inside)
-            return places[rng.integers(len(places))].astype(np.float32)
+            return self._places[rng.integers(len(self._places))].astype(np.float32)
         return (np.array(self.cutouts.trodden.shape[1:]) * rng.uniform(0.05, 0.95, 2)).astype(np.float32)
 
     def _velocity(self, thing: Thing, rng: Rng) -> Floats:

@@ -50,13 +50,17 @@ class UBnormalAnomalies:
             digest.update(repr(thing.crops.shape).encode() + thing.crops.tobytes() + thing.path.tobytes())
         return f"UBnormal {digest.hexdigest()[:16]}"
 
+    @cached_property
+    def _places(self) -> NDArray[np.int64]:
+        assert self.inside is not None
+        return np.argwhere(self.inside)
+
     def draw(self, scene: int, rng: Rng) -> Placed:
         thing = self.things[rng.integers(len(self.things))]
         if self.inside is None:
             spot = np.array(self.size) * rng.uniform(0.1, 0.9, 2)
         else:
-            places = np.argwhere(self.inside)
-            spot = places[rng.integers(len(places))]
+            spot = self._places[rng.integers(len(self._places))]
         crops, way = thing.crops, thing.path - thing.centre
         if rng.random() < 0.5:
             crops, way = crops[:, :, ::-1], way * (1, -1)

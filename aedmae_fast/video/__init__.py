@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from torch import Tensor
 
@@ -123,11 +123,13 @@ def open_video(path: str | Path, decoder: Decoder = "auto", device: str = "cuda"
     Raises:
         ImportError: ``dali`` is asked for and not installed.
         VideoError: Nothing can be decoded from ``path`` (missing, not a video, no video stream, unknown codec).
-        ValueError: There is no GPU for ``decoder``.
+        ValueError: ``decoder`` is none of these, or there is no GPU for it.
     """
     from aedmae_fast.video import images, pyav  # not above: they import this module, and DALI is large and optional
 
     path = Path(path)
+    if decoder not in get_args(Decoder):
+        raise ValueError(f"decoder: expected one of {', '.join(get_args(Decoder))}, found {decoder!r}")
     if path.is_dir():
         return images.ImageFolder(path)
     if decoder == "dali":

@@ -36,6 +36,7 @@ FRAMES_FPS = 25.0  # images carry no rate; UCSD, Avenue and ShanghaiTech were fi
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 # What Pillow raises for damaged files: it has no common base class for it.
+_named_dark: set[Path] = set()  # folders of which it was said that they are almost black: once is enough
 _BROKEN = (
     OSError,  # truncated data, and UnidentifiedImageError
     SyntaxError,  # broken PNG chunks
@@ -109,7 +110,7 @@ class ImageFolder:
         for path in self._images:
             pulse()
             try:
-                plane = _read(path, warn=not index)
+                plane = _read(path, warn=self._begin + index == 0)
             except _BROKEN as error:
                 broken.append(f"{path.name}: {_one_line(error)}")
                 passing |= _is_passing(error)
@@ -178,7 +179,7 @@ def _read(path: Path, warn: bool) -> Tensor:
     with Image.open(path, formats=IMAGE_FORMATS) as image:
         if max(image.size) > MAX_SIZE:
             raise ValueError(f"{image.width}x{image.height} pixels, expected at most {MAX_SIZE} a side")
-        pages = getattr(image, "n_frames", 1)
+        pages = _pages(image)
         if pages > 1 and image.format != "MPO":  # a camera's JPEG with a preview or a second view beside the picture
             raise ValueError(f"{pages} pictures in one file, expected one; split it into a file each")
         ImageOps.exif_transpose(image, in_place=True)
@@ -186,7 +187,8 @@ def _read(path: Path, warn: bool) -> Tensor:
             raise ValueError("floating-point pixels, expected 8 or 16 bit")
         if image.mode.startswith("I"):  # 16-bit grey, in a word of 16 or 32 bits
             samples = np.asarray(image)
-            if warn and samples.max() < 1 << 14:
+            if warn and samples.max() < 1 << 14 and path.parent not in _named_dark:
+                _named_dark.add(path.parent)
                 dark = f"16-bit grey, but no pixel above {samples.max()} of 65535: the frames are almost black"
                 print(f"{path.parent}: {dark}; if these are 14 bits or fewer, scale them to 16", file=sys.stderr)
             pixels = _to_8_bit(samples)
@@ -195,6 +197,15 @@ def _read(path: Path, warn: bool) -> Tensor:
         else:
             pixels = np.array(image.convert("RGB"))[..., ::-1].copy()
     return torch.from_numpy(pixels)[None]
+
+
+def _pages(image: Image.Image) -> int:
+    """How many pictures a file holds. In a TIFF, where the next one should be told there may be anything."""
+    try:
+        return getattr(image, "n_frames", 1)
+    except _BROKEN:
+        image.seek(0)
+        return 1
 
 
 def _to_8_bit(samples: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:

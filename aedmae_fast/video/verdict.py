@@ -102,8 +102,9 @@ class Clock:
             yield self.tell(jumped.pts), jumped
 
     def _goes_on(self, jumped: int | None, following: int | None) -> bool:
-        """Whether the PTS after one that jumped is nearer to that than to those before."""
-        return following is None or self._distance(following, jumped) < self._distance(following, self._last)
+        """Whether the PTS after one that jumped is the next frame's, or nearer to that than to those before."""
+        after = self._distance(following, jumped)
+        return following is None or 0 < after < 1.5 / self.fps or after < self._distance(following, self._last)
 
     def _distance(self, pts: int | None, other: int | None) -> float:
         """Between two PTS, seconds; 0 where there is nothing to compare."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image
 from aedmae_fast import Scorer
 from aedmae_fast.engine import choose, fleet
 from aedmae_fast.engine.choose import ChoiceError
+from aedmae_fast.engine.feed import NoAnswerError
 from aedmae_fast.engine.fleet import Fleet
 from aedmae_fast.engine.maps import FrameMap
 from aedmae_fast.model.checkpoint import save_model
@@ -52,8 +54,7 @@ def crew(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             started.append(self)
             self.first = list(self.source)  # what it could take when it was started
             assert self.process.pid is not None
-            for to_all in (signal.SIGINT, signal.SIGTERM):  # by a terminal, a service manager: not theirs to act on
-                os.kill(self.process.pid, to_all)
+            os.kill(self.process.pid, signal.SIGINT)  # as a terminal's Ctrl-C: not theirs to act on
 
     monkeypatch.setattr(fleet, "_Worker", Noted)
     return started
@@ -209,3 +210,19 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choose.torch, "cuda", SimpleNamespace(is_available=lambda: False))
     with pytest.raises(ChoiceError, match="device: 'all' asked for, but torch sees no CUDA device"):
         choose.devices_of("all")
+
+
+def no_answer(pipe: Connection, *_: object) -> None:
+    """A process whose files all lie on a disk that hangs."""
+    pipe.send(("next",))
+    pipe.recv()
+    pipe.send(("no answer", "3 files in a row gave nothing"))
+
+
+def test_a_disk_that_does_not_answer_ends_the_run(
+    checkpoint: str, tiny_model: AedMae, clips: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no trouble of its files, which stay to be done."""
+    monkeypatch.setattr(fleet, "_work", no_answer)
+    with pytest.raises(NoAnswerError, match="3 files in a row gave nothing"):
+        list(Fleet(checkpoint, tiny_model, ["cpu", "cpu"], **SETTINGS).score_unordered(clips))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import struct
 from pathlib import Path
 from typing import Any, get_args
 
@@ -67,14 +68,28 @@ def test_sixteen_bit_grey_is_rounded_and_clipped(tmp_path: Path, suffix: str) ->
 
 
 def test_twelve_bits_in_sixteen_are_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for i in range(3):
-        Image.fromarray(picture(i).astype(np.uint16) << 4).save(tmp_path / f"{i}.png")
-    assert all(chunk.planes[0].max() < 16 for chunk in ImageFolder(tmp_path))
-    assert capsys.readouterr().err.count(f"{tmp_path}: 16-bit grey, but no pixel above 3520 of 65535") == 1
-    for i in range(3):
-        Image.fromarray(picture(i).astype(np.uint16) << 8).save(tmp_path / f"{i}.png")
-    assert len(list(ImageFolder(tmp_path))) == 3
+    """However often the folder is opened, and of no part that is merely dark."""
+    dark, dawn = tmp_path / "dark", tmp_path / "dawn"
+    for folder in (dark, dawn):
+        folder.mkdir()
+        for i in range(3):
+            levels = 8 if folder == dawn and i == 0 else 4
+            Image.fromarray(picture(i).astype(np.uint16) << levels).save(folder / f"{i}.png")
+    assert all(chunk.planes[0].max() < 16 for chunk in ImageFolder(dark))
+    assert len(list(ImageFolder(dark))) == 3
+    assert capsys.readouterr().err.count(f"{dark}: 16-bit grey, but no pixel above 3520 of 65535") == 1
+    assert len(list(ImageFolder(dawn))) + len(list(ImageFolder(dawn, first=1))) == 3 + 2
     assert capsys.readouterr().err == ""
+
+
+def test_what_a_tiff_says_of_a_next_page_may_be_garbage(tmp_path: Path) -> None:
+    Image.fromarray(picture(3)).save(tmp_path / "1.tif")
+    content = bytearray((tmp_path / "1.tif").read_bytes())
+    directory = struct.unpack_from("<I", content, 4)[0]
+    entries = struct.unpack_from("<H", content, directory)[0]
+    struct.pack_into("<I", content, directory + 2 + 12 * entries, len(content) + 1000)
+    (tmp_path / "1.tif").write_bytes(content)
+    assert (only_plane(tmp_path).numpy() == picture(3)).all()
 
 
 def test_bilevel_and_grey_with_alpha_are_grey(tmp_path: Path) -> None:

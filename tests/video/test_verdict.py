@@ -50,6 +50,15 @@ def test_a_clock_that_is_set_anew_goes_on() -> None:
     assert told(5000, 5040, 8000, 8040, 5000, 5040, 9000) == times
 
 
+def test_a_slow_cameras_clock_that_is_set_back_goes_on() -> None:
+    """By little more than the time between two frames, so that the next one is as near to the clock before."""
+    clock = Clock(MS, fps=1.0)
+    stamps = 5000, 6000, 7000, 8000, 5500, 6500, 7500
+    times = [time for time, _ in clock.timed(map(Frame, stamps))]
+    assert times == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    assert not clock.seekable
+
+
 def test_without_pts_times_go_by_the_rate() -> None:
     by_the_rate = [0.0, 0.04, 0.08]
     assert told(None, None, None) == told(7, 7, 7) == told(7, 500, 3, unit=None) == by_the_rate
