@@ -57,24 +57,39 @@ class CudaCapture:
         with torch.cuda.device(self._device), _stream_kept():
             current = torch.cuda.current_stream()
             self._stream.wait_stream(current)
-            with torch.cuda.stream(self._stream):
-                for _ in range(WARM_UP):
-                    run()
-            graph = torch.cuda.CUDAGraph()
-            # thread_local: decoders in other threads may go on allocating meanwhile.
             try:
-                with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
-                    outputs = run()
-            except BaseException:
-                self._end_allocation()
-                raise
-            current.wait_stream(self._stream)
+                with torch.cuda.stream(self._stream):
+                    for _ in range(WARM_UP):
+                        run()
+                return self._capture(run)
+            finally:
+                current.wait_stream(self._stream)
+
+    def _capture(self, run: Callable[[], Tensors]) -> Captured:
+        graph = torch.cuda.CUDAGraph()
+        # thread_local: decoders in other threads may go on allocating meanwhile.
+        try:
+            with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
+                outputs = run()
+        except BaseException:
+            self._end_allocation()
+            self._end_capture_of_random_numbers()
+            raise
         return Captured(graph.replay, outputs)
 
     def _end_allocation(self) -> None:
         """What PyTorch 2.11 leaves out where a capture fails: without it nothing that two streams used is freed."""
         with contextlib.suppress(RuntimeError):  # ended already
             torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self._pool)
+
+    def _end_capture_of_random_numbers(self) -> None:
+        """The same of the device's generator: it gives no numbers until some capture succeeds, so one does."""
+        trivial = torch.cuda.CUDAGraph()
+        with (
+            contextlib.suppress(RuntimeError),  # the device itself is broken
+            torch.cuda.graph(trivial, stream=self._stream, capture_error_mode="thread_local"),
+        ):
+            torch.zeros(1, device=self._device)
 
 
 def _stream_kept() -> AbstractContextManager[Any]:

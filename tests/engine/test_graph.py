@@ -161,15 +161,23 @@ def test_one_bucket_that_cannot_be_captured_makes_all_eager(capsys: pytest.Captu
 
 
 class InvalidCapture:
-    """``torch.cuda`` as it is when a capture fails: its stream stays current, and its memory pool in use."""
+    """``torch.cuda`` as it is when a capture fails: its stream stays current, its pool in use, its generator capturing.
+
+    Captures into a pool that is given fail; others, which have one of their own, succeed.
+    """
 
     CUDAGraph = SimpleNamespace
 
     def __init__(self) -> None:
-        self.current = SimpleNamespace(wait_stream=lambda other: None)
+        self.waits: list[tuple[str, SimpleNamespace]] = []
+        self.current = self._stream("current")
+        self.capturing = False
+
+    def _stream(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(name=name, wait_stream=lambda other: self.waits.append((name, other.name)))
 
     def Stream(self, device: torch.device) -> SimpleNamespace:
-        return SimpleNamespace(wait_stream=lambda other: None)
+        return self._stream("own")
 
     def current_stream(self) -> SimpleNamespace:
         return self.current
@@ -192,15 +200,19 @@ class InvalidCapture:
             self.current = before
 
     @contextlib.contextmanager
-    def graph(self, graph: Any, pool: Any, stream: SimpleNamespace, capture_error_mode: str) -> Iterator[None]:
-        self.current = stream
+    def graph(
+        self, graph: Any, pool: Any = None, stream: Any = None, capture_error_mode: str = "global"
+    ) -> Iterator[None]:
+        before, self.current, self.capturing = self.current, stream, True
         yield
-        raise RuntimeError("operation failed due to a previous error during capture")
+        if pool is not None:
+            raise RuntimeError("operation failed due to a previous error during capture")
+        self.current, self.capturing = before, False
 
 
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_capture_that_fails_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, ended: bool) -> None:
-    """Or what runs eagerly instead would run on the capture's stream, and its memory never come back."""
+    """Or what runs eagerly instead would run on the capture's stream, its memory and random numbers never come back."""
 
     def end(*of: Any) -> None:
         pools.append(of)
@@ -212,10 +224,26 @@ def test_a_capture_that_fails_leaves_nothing_behind(monkeypatch: pytest.MonkeyPa
     before = cuda.current
     monkeypatch.setattr(torch, "cuda", cuda)
     monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", end, raising=False)
+    monkeypatch.setattr(torch, "zeros", lambda size, device: None)
     with pytest.raises(RuntimeError, match="a previous error during capture"):
         CudaCapture(torch.device("cuda", 1))(lambda: ())
     assert cuda.current is before
+    assert not cuda.capturing
     assert pools == [(1, (0, 7))]
+    assert cuda.waits == [("own", "current"), ("current", "own")]
+
+
+def test_a_warm_up_that_fails_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs next on the caller's stream may reuse its memory."""
+
+    def run() -> tuple[Tensor, ...]:
+        raise RuntimeError("out of memory")
+
+    cuda = InvalidCapture()
+    monkeypatch.setattr(torch, "cuda", cuda)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        CudaCapture(torch.device("cuda", 1))(run)
+    assert cuda.waits == [("own", "current"), ("current", "own")]
 
 
 def test_an_error_of_the_step_itself_is_no_reason_to_fall_back() -> None:
