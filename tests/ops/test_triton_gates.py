@@ -26,14 +26,32 @@ ROWS = list(csv.DictReader(TABLE.open()))
 KEY = ("op", "config", "dtype", "kernel", "arch")
 
 
-@pytest.fixture(scope="module")
-def code() -> Callable[[dict[str, str]], dict[str, Any]]:
-    """The compiled launch of a row. In a process of its own: in this one kernels may be interpreted."""
+ONE_ROW = """
+import torch
+from aedmae_fast.ops.triton.dwconv_qkv import dwconv_qkv
+from tests.ops.triton_gates import compile_launch, record
+
+x, c, conv, proj = (torch.empty(shape, device="meta") for shape in ((1, 1, 32), (32,), (3, 3, 3, 32), (3, 32, 32)))
+bias = torch.empty(3, 32, device="meta")
+for launch in record(lambda: dwconv_qkv(x, c, c, conv, bias, proj, bias, 0, 1)):
+    print(compile_launch("dwconv_qkv", "one row", "fp32", launch, 90))
+"""
+
+
+def compiled_by(*arguments: str) -> str:
+    """What Python prints, in a process of its own: in this one kernels may be interpreted."""
     env = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, "-m", "tests.ops.triton_gates", "--gates"]
+    command = [sys.executable, *arguments]
     run = subprocess.run(command, env=env, cwd=TABLE.parents[2], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    compiled = {tuple(str(row[key]) for key in KEY): row for row in map(json.loads, run.stdout.splitlines())}
+    return run.stdout
+
+
+@pytest.fixture(scope="module")
+def code() -> Callable[[dict[str, str]], dict[str, Any]]:
+    """The compiled launch of a row."""
+    printed = compiled_by("-m", "tests.ops.triton_gates", "--gates")
+    compiled = {tuple(str(row[key]) for key in KEY): row for row in map(json.loads, printed.splitlines())}
     assert compiled.keys() == {tuple(row[key] for key in KEY) for row in ROWS}  # no kernel without a row
     return lambda row: compiled[tuple(row[key] for key in KEY)]
 
@@ -47,3 +65,8 @@ def test_compiled_code_keeps_its_gates(code: Callable[[dict[str, str]], dict[str
     assert (found["asynchronous"] > 0) == (row["asynchronous"] == "1")
     if row["dtype"] != "fp32":  # which is there to check results, not to be fast
         assert found["spills"] == 0
+
+
+def test_one_row_in_all_compiles() -> None:
+    """Arguments that are 1 are constants of the kernel, which have not all that a tensor has."""
+    assert compiled_by("-c", ONE_ROW).count("sm_90") == 2

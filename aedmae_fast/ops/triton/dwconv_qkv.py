@@ -166,7 +166,7 @@ def _kernel(
         v = _project(v_in, weight + 2 * C * C, weight_mask, v)
     out += first * C + rows[:, None] * C + out_channels[None, :]
     mask = exists[:, None] & (out_channels[None, :] < C)
-    size = total.to(tl.int64) * C
+    size = tl.cast(total, tl.int64) * C  # of one row in all it is a constant, which has no .to
     _store(out, q, proj_scale, proj_bias, out_channels, mask, 0, C)
     _store(out + size, k, proj_scale, proj_bias, out_channels, mask, 1, C)
     _store(out + 2 * size, v, proj_scale, proj_bias, out_channels, mask, 2, C)
