@@ -57,15 +57,15 @@ def main() -> None:
     for name in options.ops:
         for case in CASES[name](options.device):
             try:
-                found = measure(case, options.device, options.seconds)
+                found = measure(case, options.device, options.seconds, failed)
             except Exception as error:  # costs the others nothing; the exit code tells
-                failed.append(f"{case.op}, {case.case}: {type(error).__name__}: {error}".splitlines()[0])
+                failed.append(failure(case, error))
                 print(failed[-1], flush=True)
                 continue
             for row in found:
                 rows.append(row)
                 print(line(row), flush=True)
-        write(path, rows, options.device)  # is kept, whatever becomes of the rest
+            write(path, rows, options.device)  # is kept, whatever becomes of the rest
     if failed:
         sys.exit("\n".join(["failed:", *failed]))
     print(f"wrote {path}.csv and .json")
@@ -74,6 +74,10 @@ def main() -> None:
 def line(row: dict[str, Any]) -> str:
     first = f"{row['op']:<16} {row['case']:<40} {row['backend']:<12}"
     return first + " ".join(f"{row[column]!s:>12}" for column in COLUMNS[3:])
+
+
+def failure(case: Case, error: Exception) -> str:
+    return f"{case.op}, {case.case}: {type(error).__name__}: {error}".splitlines()[0]
 
 
 def write(path: Path, rows: list[dict[str, Any]], device: str) -> None:
@@ -85,12 +89,22 @@ def write(path: Path, rows: list[dict[str, Any]], device: str) -> None:
     path.with_name(f"{path.name}.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
-def measure(case: Case, device: str, seconds: float) -> list[dict[str, Any]]:
-    """A row for each contender: ours on every backend, and the baselines."""
-    ours = backends(case, device)
-    contenders = {**ours, **case.baselines}
+def measure(case: Case, device: str, seconds: float, failed: list[str]) -> list[dict[str, Any]]:
+    """A row for each contender: ours on every backend, and the baselines.
+
+    A baseline that does not run, or computes something else, has no row; in ours stands ``failed`` in its column, and
+    ``failed`` is given the reason.
+    """
+    contenders = backends(case, device)
     for name, run in contenders.items():
         check(case, name, run)
+    for name, run in case.baselines.items():
+        try:
+            check(case, name, run)
+            contenders[name] = run
+        except Exception as error:  # compilers' are of many kinds
+            failed.append(failure(case, error))
+            print(failed[-1], flush=True)
     yardsticks = {"copy": copy_of(case.bytes, device)}
     if case.operations:
         products = {f"matrix product {i}": run for i, run in enumerate(square_linears(case.dtype, device))}
@@ -107,7 +121,7 @@ def measure(case: Case, device: str, seconds: float) -> list[dict[str, Any]]:
             "case": case.case,
             "backend": name,
             "us": round(times[name] * 1e6, 1),
-            **{f"over_{b}": round(times[b] / times[name], 2) if b in times else "" for b in BASELINES},
+            **{f"over_{b}": over(case, b, times, name) for b in BASELINES},
             "bytes": case.bytes,
             "operations": case.operations,
             "bound": bound,
@@ -115,6 +129,12 @@ def measure(case: Case, device: str, seconds: float) -> list[dict[str, Any]]:
         }
         for name in contenders
     ]
+
+
+def over(case: Case, baseline: str, times: Times, name: str) -> float | str:
+    if baseline not in times:
+        return "failed" if baseline in case.baselines else ""
+    return round(times[baseline] / times[name], 2)
 
 
 def backends(case: Case, device: str) -> dict[str, Callable[[], Any]]:

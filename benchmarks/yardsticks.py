@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +42,7 @@ def square_operations(device: str) -> int:
     return 2 * SQUARE[device] ** 3
 
 
+@functools.cache  # for a GPU, drawing its matrices takes seconds
 def _pytorch(dtype: torch.dtype, device: str) -> Run:
     size = (SQUARE[device], SQUARE[device])
     if dtype == torch.int8:
