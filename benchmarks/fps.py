@@ -4,6 +4,7 @@
     python benchmarks/fps.py --device cpu --scaling --configurations    # about a quarter of an hour on two cores
     python benchmarks/fps.py --baseline path/to/network.py:Network --json /tmp/fps.json
     python benchmarks/fps.py --formats              # and decoding by sessions, from 640x360 to 1920x1080
+    python benchmarks/fps.py --formats-only         # nothing but that
 
 Writes JSON, CSV and PNG. Whatever is compared takes turns, round by round, so that a busy machine disturbs all alike;
 medians over the rounds are given, ratios are medians of the rounds' ratios.
@@ -13,6 +14,9 @@ The waterfall goes from the plain network, eagerly in float32 and batches of 32 
 Runtime and OpenVINO, and any other implementation (``--baseline``). All compute teacher, student and class head; ours
 goes on to the pixel maps, which the predictions of the others are yet to be made into. The paper's own figure is
 without the student.
+
+On a GPU the waterfall, the batch sizes and the latency read frames and windows that lie in the device's memory, and a
+graph is given indices alone: what is copied to the device and back is in end to end only.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ import argparse
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -33,7 +37,7 @@ from child import run_child
 from clips import make_clip
 from fps_parts import configurations, end_to_end, formats, waterfall
 from fps_parts.contender import Inputs, Way
-from fps_parts.output import print_tables, waterfall_summary, write, write_unfinished
+from fps_parts.output import print_formats, print_tables, waterfall_summary, write, write_unfinished
 from fps_parts.profile import profile
 from fps_parts.scaling import scaling
 from fps_parts.sweep import latency, sweep
@@ -75,7 +79,10 @@ def main() -> None:
             shutil.copyfile(clips[0], clip)
         path = options.json or result_path("fps", scorer.choices["device"].value)
         report = measure(model, scorer, clips, options, partial(write_unfinished, path))
-    print_tables(report)
+    if options.formats_only:
+        print_formats(report["formats"])
+    else:
+        print_tables(report)
     write(report, path)
 
 
@@ -111,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="WxH:CODEC",
         help=f"decode sessions and end to end for clips of these as well (alone: {' '.join(formats.STANDARD)})",
     )
+    parser.add_argument("--formats-only", action="store_true", help="--formats, and nothing else")
     parser.add_argument("--scaling", action="store_true", help="threads against processes as well, on a CPU")
     parser.add_argument("--json", type=Path, help="default: benchmarks/results/fps-<device>-<commit>.json")
     return parser
@@ -143,6 +151,16 @@ def measure(
         report.update(parts)
         keep(report)
 
+    def have_formats() -> None:
+        found: list[dict[str, Any]] = []
+        have(formats=found)
+        for row in _formats(scorer, clips[0].parents[1], options, rounds):
+            found.append(row)
+            have()
+
+    if options.formats_only:
+        have_formats()
+        return report
     rates = end_to_end.measure(scorer, clips, rounds)
     have(end_to_end_rounds={name: [round(v, 2) for v in values] for name, values in rates.items()})
     have(memory=_memory(clips, options, device))
@@ -150,7 +168,7 @@ def measure(
     wanted = waterfall.Wanted(
         model, scorer.preset, _precisions(precision, device), threads, BATCH, options.baseline, tuple(options.without)
     )
-    rows, missing = waterfall.measure(wanted, inputs, rounds)
+    rows, missing = waterfall.measure(wanted, inputs, rounds, lambda rows: have(waterfall=rows))
     have(waterfall=rows, missing=missing)
     networks = []
     if options.configurations and device.type == "cpu":
@@ -159,7 +177,7 @@ def measure(
     ours = Ours(model, inputs, precision, scorer.preset)
     have(sweep=sweep(ours, inputs, threads, rounds=min(rounds, 3)), latency=latency(ours, inputs))
     have(scaling=_scaling(options, precision, device, rounds))
-    have(formats=_formats(scorer, clips[0].parents[1], options, rounds))
+    have_formats()
     head = {"device": mark["device"], "commit": mark["commit"], "precision": precision}
     summary = {**head, **waterfall_summary(rows, precision, missing), **end_to_end.summarise(rates)}
     return {**report, "summary": summary}
@@ -217,9 +235,9 @@ def _profile(wanted: waterfall.Wanted, inputs: Inputs) -> dict[str, Any]:
     return found
 
 
-def _formats(scorer: Scorer, folder: Path, options: argparse.Namespace, rounds: int) -> list[dict[str, Any]]:
-    if options.formats is None:
-        return []
+def _formats(scorer: Scorer, folder: Path, options: argparse.Namespace, rounds: int) -> Iterable[dict[str, Any]]:
+    if options.formats is None and not options.formats_only:
+        return ()
     wanted = options.formats or formats.STANDARD
     return formats.measure(scorer, folder / "formats", wanted, options.frames, min(rounds, 3))
 

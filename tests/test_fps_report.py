@@ -126,7 +126,22 @@ def test_each_format_has_its_sessions_and_its_ceilings(written: tuple[Path, str]
 
 def test_a_format_that_is_none(part: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"--formats: expected WxH:CODEC such as 640x360:libx264, found '720p'"):
-        part("formats").measure(None, tmp_path, ["720p"], 8, 1)
+        next(part("formats").measure(None, tmp_path, ["720p"], 8, 1))
+
+
+def test_formats_alone_are_kept_one_by_one(tmp_path: Path) -> None:
+    save_model(AedMae(TINY), tmp_path / "tiny.safetensors")
+    command = [sys.executable, str(BENCHMARKS / "fps.py"), "--device", "cpu", "--threads", "1", "--precision", "fp32"]
+    command += ["--checkpoint", str(tmp_path / "tiny.safetensors"), "--json", str(tmp_path / "out" / "formats.json")]
+    command += ["--rounds", "1", "--clips", "1", "--frames", "8", "--formats-only", "--formats", "64x32:libx264"]
+    run = subprocess.run([*command, "64x32:no_such_codec"], capture_output=True, text=True, check=False)
+    assert run.returncode != 0
+    left = json.loads((tmp_path / "out" / "formats.unfinished.json").read_text())
+    assert [row["format"] for row in left["formats"]] == ["64x32:libx264"]
+    assert "waterfall" not in left
+    subprocess.run(command, check=True)
+    (path,) = (tmp_path / "out").iterdir()
+    assert json.loads(path.read_text())["formats"][0]["end_to_end_fps"] > 0
 
 
 def test_csv_picture_and_screen(written: tuple[Path, str]) -> None:
@@ -187,8 +202,11 @@ def test_what_cannot_run_is_missing_and_the_others_are_timed(part: Any, monkeypa
     monkeypatch.setattr(waterfall, "contenders", lambda *_: (both, {}))
     inputs = part("contender").Inputs.of(TINY, torch.zeros(4, TINY.height, TINY.width, 3, dtype=torch.uint8), 4)
     wanted = waterfall.Wanted(AedMae(TINY).eval(), PRESETS["paper"], (), 1, 1, None, ())
-    rows, missing = waterfall.measure(wanted, inputs, 1)
+    kept: list[Any] = []
+    rows, missing = waterfall.measure(wanted, inputs, 2, kept.append)
     assert [row["step"] for row in rows] == ["one"]
+    assert [len(each[0]["rounds"]) for each in kept] == [1, 2]
+    assert not torch.backends.cudnn.allow_tf32
     assert missing == {"other fp32, batch 1, 1 thread": "out of registers"}
     summary = part("output").waterfall_summary(rows, "fp32", missing)
     assert (summary["model_fps"], summary["missing"]["model_fps"]) == (None, "see missing")

@@ -84,6 +84,12 @@ class Way:
         return time.perf_counter() - started
 
 
+def use_tf32(use: bool) -> None:
+    """For all products of PyTorch and cuDNN, whose convolutions take it by default."""
+    torch.set_float32_matmul_precision("high" if use else "highest")
+    torch.backends.cudnn.allow_tf32 = use
+
+
 @dataclass(frozen=True)
 class Contender:
     """One row of the waterfall."""
@@ -96,6 +102,6 @@ class Contender:
     predict: Step | None = None  # -> the predictions (teacher, student) [b, L, 4*d*d] of a slice; None: not to be had
 
     def rate(self, frames: int, device: torch.device) -> float:
-        """Frames per second of one turn. TF32 is on for ``tf32`` alone."""
-        torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
+        """Frames per second of one turn."""
+        use_tf32(self.precision == "tf32")
         return frames / self.way.run(self.step, frames, device)

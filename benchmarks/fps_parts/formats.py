@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ STANDARD = [f"{size}:{codec}" for codec in ("libx264", "libx265") for size in ("
 SESSIONS = 14  # at most, on a GPU
 
 
-def measure(scorer: Scorer, folder: Path, formats: list[str], frames: int, rounds: int) -> list[dict[str, Any]]:
-    """Frames per second of each format: decoding alone by sessions, and end to end between its ceilings.
+def measure(scorer: Scorer, folder: Path, formats: list[str], frames: int, rounds: int) -> Iterator[dict[str, Any]]:
+    """Frames per second of each format, one after the other: decoding alone by sessions, end to end and its ceilings.
 
     Args:
         formats: ``WxH:CODEC``, the codec being the encoder's name.
@@ -32,7 +33,6 @@ def measure(scorer: Scorer, folder: Path, formats: list[str], frames: int, round
     Raises:
         ValueError: a format of another form.
     """
-    rows = []
     for name in formats:
         if not (parts := re.fullmatch(r"(\d+)x(\d+):(\w+)", name)):
             raise ValueError(f"--formats: expected WxH:CODEC such as 640x360:libx264, found {name!r}")
@@ -41,8 +41,7 @@ def measure(scorer: Scorer, folder: Path, formats: list[str], frames: int, round
         sessions = _sweep(scorer, clip, frames, rounds)
         together = [clip] * max(2, int(scorer.choices["workers"].value))
         summary = end_to_end.summarise(end_to_end.measure(scorer, together, rounds))
-        rows.append({"format": name, "sessions": sessions, **summary})
-    return rows
+        yield {"format": name, "sessions": sessions, **summary}
 
 
 def _sweep(scorer: Scorer, clip: Path, frames: int, rounds: int) -> list[dict[str, Any]]:

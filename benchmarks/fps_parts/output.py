@@ -68,10 +68,13 @@ def _unfinished(path: Path) -> Path:
 
 
 def write(report: dict[str, Any], path: Path) -> None:
-    """``path``, and of the same name the waterfall as .csv and, where matplotlib is installed, as .png."""
+    """``path``, and of the same name the waterfall, if there is one, as .csv and, with matplotlib, as .png."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=1) + "\n")
     _unfinished(path).unlink(missing_ok=True)
+    if "waterfall" not in report:
+        print(f"wrote {path}")
+        return
     with path.with_suffix(".csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
@@ -147,13 +150,17 @@ def print_tables(report: dict[str, Any]) -> None:
         layout = f"{row['processes']} x {row['threads']} threads"
         print(f"  processes {layout}: {row['fps']:.1f} frames/s, {row['over_one_thread']:.2f} times one thread")
     print("  peak memory: " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in report["memory"].items()))
-    for row in report["formats"]:
-        sessions = "  ".join(f"{s['sessions']}: {s['decode_fps']:.1f}" for s in row["sessions"])
-        print(f"  {row['format']}, decoding by sessions  {sessions}  frames/s")
-        print(f"  {row['format']}, {ceilings(row)}")
+    print_formats(report["formats"])
     for name, values in report["end_to_end_rounds"].items():
         print(f"  {name:<11} {min(values):.1f} to {max(values):.1f} frames/s")
     print(ceilings(summary))
+
+
+def print_formats(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        sessions = "  ".join(f"{s['sessions']}: {s['decode_fps']:.1f}" for s in row["sessions"])
+        print(f"  {row['format']}, decoding by sessions  {sessions}  frames/s")
+        print(f"  {row['format']}, {ceilings(row)}")
 
 
 def ceilings(summary: dict[str, Any]) -> str:

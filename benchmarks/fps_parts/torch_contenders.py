@@ -19,7 +19,7 @@ from aedmae_fast.model.inference import InferenceModel
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.ops import discrepancy_map, mean_filter
 
-from .contender import Contender, Inputs, Step, Way
+from .contender import Contender, Inputs, Step, Way, use_tf32
 
 PREDICTIONS = "teacher and student predictions, class logit"
 MAPS = "class logit, pixel maps of teacher's and student's errors, their means, the maps' spatial filter"
@@ -46,6 +46,7 @@ def compiled(model: AedMae, inputs: Inputs, precision: str, way: Way) -> Contend
     """
     network = copy.deepcopy(model).to(inputs.device, states_dtype(precision))
     mode = "max-autotune" if inputs.device.type == "cuda" else "default"
+    use_tf32(False)  # is compiled in
     step = _on_windows(torch.compile(network, dynamic=False, mode=mode), inputs)
     way.run(step, way.batch, inputs.device)
     return Contender("torch.compile", precision, way, step, PREDICTIONS, step)

@@ -113,8 +113,13 @@ def _add_onnx(
         add("openvino", lambda: [onnx_contenders.openvino(file(), inputs, p, w) for p in precisions for w in ways])
 
 
-def measure(wanted: Wanted, inputs: Inputs, rounds: int) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """A row for each contender, and why those that are missing are.
+Rows = list[dict[str, Any]]
+
+
+def measure(
+    wanted: Wanted, inputs: Inputs, rounds: int, keep: Callable[[Rows], None] = lambda rows: None
+) -> tuple[Rows, dict[str, str]]:
+    """A row for each contender, and why those that are missing are. ``keep`` is given the rows after each round.
 
     ``fps`` is the median over the rounds; ``over_eager`` the median of the rounds' ratios to the first row; ``share``
     that of operations a second to those of large matrix products, which take their turn in every round (the faster of
@@ -137,6 +142,7 @@ def measure(wanted: Wanted, inputs: Inputs, rounds: int) -> tuple[list[dict[str,
     products = {p: _matrix_products(p, inputs, wanted.threads) for p in dict.fromkeys(c.precision for c in entrants)}
     rates: list[list[float]] = [[] for _ in entrants]
     peaks: dict[str, list[float]] = {precision: [] for precision in products}
+    rows: Rows = []
     for i in range(rounds):
         for precision, each in products.items():
             rate = max(product.rate(PRODUCTS * wanted.threads, device) for product in each)
@@ -144,7 +150,19 @@ def measure(wanted: Wanted, inputs: Inputs, rounds: int) -> tuple[list[dict[str,
         for values, contender in zip(rates, entrants, strict=True):
             values.append(contender.rate(frames, device))
         print(f"  waterfall, round {i + 1}/{rounds}", flush=True)
-    flops = wanted.model.flops_per_frame()
+        rows = _rows(entrants, rates, errors, peaks, wanted.model.flops_per_frame())
+        keep(rows)
+    return rows, missing
+
+
+def _rows(
+    entrants: list[Contender],
+    rates: list[list[float]],
+    errors: list[float | None],
+    peaks: dict[str, list[float]],
+    flops: int,
+) -> Rows:
+    """What the rounds so far say of each contender."""
     rows = []
     for contender, values, error in zip(entrants, rates, errors, strict=True):
         peak = peaks[contender.precision]
@@ -162,7 +180,7 @@ def measure(wanted: Wanted, inputs: Inputs, rounds: int) -> tuple[list[dict[str,
                 "rounds": [round(v, 2) for v in values],
             }
         )
-    return rows, missing
+    return rows
 
 
 def _why(error: Exception) -> str:
