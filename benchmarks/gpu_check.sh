@@ -1,15 +1,23 @@
 #!/usr/bin/env bash
 # Everything that only a GPU can show, in parts of under 10 minutes each; results in one folder.
 #
-#     benchmarks/gpu_check.sh build|probe|tests|fps|ops|tune|compiled|scene|sanitizer|formats|ped2|all [RESULTS]
+#     benchmarks/gpu_check.sh PART|all [RESULTS]
+# PART: build, probe, tests, triton, fps, ops, tune, compiled, scene, racecheck, memcheck, formats or ped2.
 #
 # Works without a network: torch must be installed; what else is missing is installed from $WHEELS (default: ./wheels,
 # which gpu_wheels.sh fills) where that folder exists; an unpacked DALI is taken from $DALI (a folder for PYTHONPATH).
 # Where the tree was copied without its history, $AEDMAE_COMMIT is the commit that the results carry. fps, compiled and
 # formats decode with $DECODER (dali, nvdec or pyav), by default with what probe found to work. ped2 trains on UCSD Ped2
-# in the layout "clips" in $PED2 (default: ../shared/data/ped2), three seeds at a time. A part is interrupted after $LIMIT
-# seconds (default: 560) and keeps what it has by then; $PACK names a .tgz that all results are put into after each part,
-# but for the states of training. Not run on a GPU so far.
+# in the layout "clips" in $PED2 (default: ../shared/data/ped2), three seeds at a time. A part builds the package first
+# where that is missing or of other sources. After $LIMIT seconds (default: 560), the build's among them, it is
+# interrupted and keeps what it has by then; 25 s later all has ended. $PACK names a .tgz that all results are put into
+# after each part, but for the states of training. Not run on a GPU so far.
+#
+# On a machine that keeps nothing from one command to the next, and gives back the files of one folder, $OUT: bring the
+# wheels along, and give every part a command of its own, with the decoder that probe has found:
+#
+#     AEDMAE_COMMIT=... PACK=$OUT/probe.tgz benchmarks/gpu_check.sh probe /tmp/results
+#     AEDMAE_COMMIT=... PACK=$OUT/fps.tgz DECODER=nvdec benchmarks/gpu_check.sh fps /tmp/results
 set -euo pipefail
 cd "$(dirname "$0")/.."
 part=${1:-all}
@@ -23,6 +31,10 @@ if ! ldconfig -p | grep -q libnvcuvid; then
   nvdec=$(find /usr/local/nvidia /usr/lib /usr/lib64 -name 'libnvcuvid.so*' 2> /dev/null | head -n 1 || true)
   [ -z "$nvdec" ] || export LD_LIBRARY_PATH="${nvdec%/*}${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 fi
+
+built() {  # from the sources that are here
+  python3 -c 'from aedmae_fast.ops import native; native.cpu()'
+}
 
 build() {
   if [ -d "$wheels" ]; then python3 -m pip install --no-index --no-deps "$wheels"/*.whl; fi
@@ -74,18 +86,21 @@ sys.exit(not torch.equal(luma, expected) or bool(getattr(video, "note", "")))
 PY
 }
 
-tests() {  # what only a GPU runs first; side by side where pytest-xdist is there, since each shape is compiled
-  local processes=() engine=(tests/engine tests/model tests/video/test_nvdec.py tests/test_tune.py) failed=0
-  if python3 -c 'import xdist' 2> /dev/null; then processes=(-n 8); fi
+tests() {  # what only a GPU runs first
+  local engine=(tests/engine tests/model tests/video/test_nvdec.py tests/test_tune.py) failed=0
   if python3 -c 'import nvidia.dali' 2> /dev/null; then engine+=(tests/video/test_dali.py); else echo "DALI is not tested"; fi
   tested gpu -m needs_cuda --ignore tests/ops/test_triton_gates.py tests/ops "${engine[@]}" || failed=1
-  tested triton -m 'not needs_cuda' tests/ops/test_*_triton.py || failed=1
   tested engine -m 'not needs_cuda' "${engine[@]}" || failed=1
-  tested ops -m 'not needs_cuda' --ignore tests/ops/test_triton_gates.py --ignore-glob '*_triton.py' tests/ops || failed=1
   return $failed
 }
 
-tested() {  # under a name, with what pytest shall run
+triton() {  # the Triton ops at every size at which they are interpreted elsewhere
+  tested triton -m 'not needs_cuda' tests/ops/test_*_triton.py
+}
+
+tested() {  # under a name, with what pytest shall run; side by side where it can, since each shape is compiled
+  local processes=()
+  if python3 -c 'import xdist' 2> /dev/null; then processes=(-n 8); fi
   FAIL_WITHOUT_CUDA=1 OMP_NUM_THREADS=2 python3 -m pytest -q "${processes[@]}" --durations 10 \
     --junitxml "$results/tests-$1.xml" "${@:2}"
 }
@@ -113,7 +128,8 @@ ops() {
 }
 
 tune() {  # stops in time and counts what was not tried: --ops for the rest
-  python3 benchmarks/tune.py --minutes 8 --json "$results/tune.json"
+  local left=$((WITHIN - SECONDS - 40))
+  python3 benchmarks/tune.py --minutes "$((left / 60)).$((left % 60 / 6))" --json "$results/tune.json"
 }
 
 scene() {
@@ -124,22 +140,22 @@ scene() {
     --checkpoint "$results/scene/model.safetensors" --json "$results/scene.json"
 }
 
-sanitizer() {  # each tensor is an allocation of its own, or what is read beyond its end is another's
-  local failed=0
+racecheck() {
   compute-sanitizer --tool racecheck --error-exitcode 1 \
-    python3 -m pytest -q -m needs_cuda tests/ops/test_motion_weights_cuda.py 2>&1 | tee "$results/racecheck.txt" || failed=1
-  PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool memcheck --error-exitcode 1 \
-    python3 -m pytest -q -m needs_cuda -k 'not captured' tests/ops 2>&1 | tee "$results/sanitizer.txt" || failed=1
-  return $failed
+    python3 -m pytest -q -m needs_cuda tests/ops/test_motion_weights_cuda.py 2>&1 | tee "$results/racecheck.txt"
 }
 
-formats() {  # a run each, so that what is done is kept; one round to stay within the time: three for figures to publish
-  local each failed=0
-  for each in {640x360,1280x720,1920x1080}:libx26{4,5}; do
-    python3 benchmarks/fps.py --device cuda --precision bf16 --clips 1 --frames 120 --rounds 1 --without compile \
-      --decoder "$(decoder)" --formats "$each" --json "$results/formats-${each/:/-}.json" || failed=1
-  done
-  return $failed
+# Each tensor is an allocation of its own, or what is read beyond its end is another's. Of calls of CUDA some fail by
+# intention, where PyTorch and Triton ask what there is. What PyTorch compiles or checks takes minutes under the tool.
+memcheck() {
+  PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool memcheck --report-api-errors no --error-exitcode 1 \
+    python3 -m pytest -q -m needs_cuda -k 'not captured and not opcheck and not torch_compile' \
+    --ignore tests/ops/test_triton_gates.py tests/ops 2>&1 | tee "$results/memcheck.txt"
+}
+
+formats() {  # one round to stay within the time: three for figures to publish
+  python3 benchmarks/fps.py --device cuda --precision bf16 --clips 1 --frames 120 --rounds 1 --formats-only \
+    --decoder "$(decoder)" --json "$results/formats.json"
 }
 
 ped2() {  # the paper's 800 tokens and 100 + 40 epochs; said again, it goes on where it was stopped
@@ -148,7 +164,7 @@ ped2() {  # the paper's 800 tokens and 100 + 40 epochs; said again, it goes on w
     --json "$results/ped2.json"
 }
 
-parts=(build probe tests fps ops tune compiled scene sanitizer formats ped2)
+parts=(build probe tests triton fps ops tune compiled scene racecheck memcheck formats ped2)
 if [ "$part" = all ]; then
   failed=()
   for each in "${parts[@]}"; do benchmarks/gpu_check.sh "$each" "$results" || failed+=("$each"); done
@@ -156,19 +172,24 @@ if [ "$part" = all ]; then
 elif [[ " ${parts[*]} " != *" $part "* ]]; then
   echo "unknown part: $part; expected ${parts[*]} or all" >&2
   exit 2
-elif [ -z "${WITHIN_LIMIT:-}" ]; then
+elif [ -z "${WITHIN:-}" ]; then
   [ "$part" = build ] || python3 - <<'PY'
 import sys, torch
 if not torch.cuda.is_available():
     sys.exit(f"no CUDA device: torch {torch.__version__}, for CUDA {torch.version.cuda}, sees none")
 PY
   status=0
-  WITHIN_LIMIT=1 timeout -s INT -k 20 "${LIMIT:-560}" benchmarks/gpu_check.sh "$part" "$results" 2>&1 |
+  seconds=$((${LIMIT:-560} - SECONDS))
+  WITHIN=$seconds timeout -s INT -k 20 "$seconds" benchmarks/gpu_check.sh "$part" "$results" 2>&1 |
     tee "$results/$part.log" || status=$?
   [ -z "${PACK:-}" ] || tar -czf "$PACK" --exclude state.pt --exclude cache -C "${results%/*}" "${results##*/}"
-  [ $status != 124 ] || echo "$part: interrupted after ${LIMIT:-560} s" >&2
+  case $status in 124 | 137) echo "$part: interrupted after ${LIMIT:-560} s" >&2 ;; esac
   exit $status
 else
   trap 'exit 130' INT
+  if [ "$part" != build ] && ! built 2> /dev/null; then
+    build || true  # it says what does not build; without the CUDA kernels the rest can be had
+    built
+  fi
   "$part"
 fi

@@ -17,24 +17,30 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "benchmarks" / "gpu_check.sh"
-PARTS = ("build", "probe", "tests", "fps", "ops", "tune", "compiled", "scene", "sanitizer", "formats", "ped2")
+PARTS = (
+    *("build", "probe", "tests", "triton", "fps", "ops", "tune", "compiled", "scene"),
+    *("racecheck", "memcheck", "formats", "ped2"),
+)
 PROGRAMS = {  # of each part, in the order of its commands
     "build": ["pip", "aedmae_fast.env", "pip"],
     "probe": ["aedmae_fast.env"],
-    "tests": ["pytest"] * 4,
+    "tests": ["pytest"] * 2,
+    "triton": ["pytest"],
     "fps": ["benchmarks/fps.py"],
     "ops": ["benchmarks/ops.py"],
     "tune": ["benchmarks/tune.py"],
     "compiled": ["benchmarks/fps.py"],
     "scene": ["aedmae_fast.train", "aedmae_fast.evaluate"],
-    "sanitizer": ["pytest", "pytest"],
-    "formats": ["benchmarks/fps.py"] * 6,
+    "racecheck": ["pytest"],
+    "memcheck": ["pytest"],
+    "formats": ["benchmarks/fps.py"],
     "ped2": ["benchmarks/ped2.py"],
 }
 END = "(end)"
 STAND_IN = f"""#!/bin/sh
 [ "$1" = - ] && cat > /dev/null
 printf '%s\\n' "$@" '{END}' >> "$COMMANDS"
+case "$*" in *native.cpu*) [ -z "$BARE" ] || grep -qx install "$COMMANDS" || exit 1 ;; esac
 case "$*" in *"$FAILING"*) exit 1 ;; esac
 """
 
@@ -52,7 +58,7 @@ def stand_ins(tmp_path: Path) -> dict[str, str]:
         (folder / name).write_text(STAND_IN)
         (folder / name).chmod(0o755)
     path = f"{folder}:{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "COMMANDS": str(tmp_path / "commands"), "FAILING": "nothing"}
+    return {**os.environ, "PATH": path, "COMMANDS": str(tmp_path / "commands"), "FAILING": "nothing", "BARE": ""}
 
 
 def run(part: str, results: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -115,6 +121,24 @@ def test_decoding_is_done_by_what_works(tmp_path: Path, stand_ins: dict[str, str
         run(part, tmp_path, stand_ins | {"FAILING": failing})
     words = commands(stand_ins)[-1]
     assert words[words.index("--decoder") + 1] == decoder
+
+
+def test_a_part_builds_what_is_not_there(tmp_path: Path, stand_ins: dict[str, str]) -> None:
+    done = run("ops", tmp_path / "results", stand_ins | {"BARE": "1"})
+    assert done.returncode == 0, done.stderr
+    assert [words[0] for words in commands(stand_ins)] == PROGRAMS["build"] + PROGRAMS["ops"]
+
+
+def test_a_part_is_not_run_where_nothing_can_be_built(tmp_path: Path, stand_ins: dict[str, str]) -> None:
+    done = run("ops", tmp_path / "results", stand_ins | {"FAILING": "native.cpu"})
+    assert done.returncode == 1
+    assert [words[0] for words in commands(stand_ins)] == PROGRAMS["build"]
+
+
+def test_the_build_is_part_of_the_time(tmp_path: Path, stand_ins: dict[str, str]) -> None:
+    run("tune", tmp_path / "results", stand_ins | {"LIMIT": "400"})
+    (words,) = commands(stand_ins)
+    assert 5.5 < float(words[words.index("--minutes") + 1]) <= 6
 
 
 def test_all_goes_on_after_a_part_that_fails(tmp_path: Path, stand_ins: dict[str, str]) -> None:
