@@ -2,6 +2,7 @@
 # Everything that only a GPU can show, in parts of under 10 minutes each; results in one folder.
 #
 #     benchmarks/gpu_check.sh PART|all [RESULTS]
+#
 # PART: build, probe, tests, triton, fps, ops, tune, compiled, scene, racecheck, memcheck, formats or ped2.
 #
 # Works without a network: torch must be installed; what else is missing is installed from $WHEELS (default: ./wheels,

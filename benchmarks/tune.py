@@ -5,8 +5,9 @@
 
 Each candidate is checked against the specification in float64 first; then it is timed at the engine's micro-batch by
 the device's own events, in turns with the shipped parameters, on inputs that take turns too and are larger together
-than the second-level cache. Nothing is changed by it: what is faster goes into the op's LAUNCH by hand, with this
-script's result in benchmarks/results/, and the code is held to tests/ops/triton_gates.csv as before.
+than the second-level cache. What is faster has to give the same bits run after run. Nothing is changed by it: it goes
+into the op's LAUNCH by hand, with this script's result in benchmarks/results/, and the code is held to
+tests/ops/triton_gates.csv as before.
 """
 
 from __future__ import annotations
