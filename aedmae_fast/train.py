@@ -10,26 +10,20 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from aedmae_fast.config import ModelConfig
 from aedmae_fast.engine.choose import Choice, choose_device, choose_precision, choose_workers
-from aedmae_fast.evaluation.layouts import read_dataset
 from aedmae_fast.model.checkpoint import save_model
 from aedmae_fast.model.network import AedMae
-from aedmae_fast.model.region import Region, load_region
+from aedmae_fast.model.region import load_region
 from aedmae_fast.report.console import Console, printable
-from aedmae_fast.training.cache import Clips, listed_clips, load_clips, require_room
 from aedmae_fast.training.data import Batch, Loader, TrainingFrames
+from aedmae_fast.training.gather import Gathering
 from aedmae_fast.training.journal import Journal
 from aedmae_fast.training.loop import STATE_FILE, Hooks, Trainer
-from aedmae_fast.training.objects import cut_objects
 from aedmae_fast.training.options import (
     CHECKPOINT,
     choices_of,
@@ -40,11 +34,7 @@ from aedmae_fast.training.options import (
 )
 from aedmae_fast.training.parallel import Place, barrier, place_from_environment, process_group
 from aedmae_fast.training.progress import Progress, duration
-from aedmae_fast.training.sample import Piece, count_frames, take_sample
-from aedmae_fast.training.settings import TrainSettings
 from aedmae_fast.training.state import State, load_state
-from aedmae_fast.training.synthetic import AnomalySource, ProceduralAnomalies
-from aedmae_fast.training.ubnormal import UBnormalAnomalies, read_ubnormal
 from aedmae_fast.version import __version__
 
 OK, USAGE, INTERRUPTED = 0, 2, 130  # exit codes
@@ -94,12 +84,12 @@ def _train(options: argparse.Namespace, console: Console, place: Place) -> None:
         **settings.to_dict(),
         **({} if region is None else {"region": region.fingerprint()}),
     }
-    size, decoded = (config.height, config.width), None
+    gathering = Gathering(options, config, region, int(workers.value), console, place)
+    decoded = None
     if options.resume:  # all that can be compared is, before hours of decoding
         state = load_state(options.out / STATE_FILE, identity, unknown=("data", "anomalies"))
-        if options.cache == "disk":
-            decoded = _decoded_before(state.identity["data"], options, size, console, place)
-    paths = [] if decoded is not None else _paths(options, console, place)
+        decoded = gathering.decoded_before(state.identity["data"])
+    paths = [] if decoded is not None else gathering.paths()
     options.out.mkdir(parents=True, exist_ok=True)
     count = len(paths) if decoded is None else len(decoded.frames)
     console.say(f"aedmae_fast {__version__}: {count} training clips of {options.data} -> {options.out}")
@@ -108,18 +98,10 @@ def _train(options: argparse.Namespace, console: Console, place: Place) -> None:
     if region is not None:
         chosen["region"] = Choice(f"{region.share:.0%} of the picture", f"white in {options.region}")
     console.choices(chosen)
-    quiet = options.quiet or not place.first
-    ubnormal = None
-    if options.anomalies is not None:
-        with Progress("cut UBnormal", "videos", None, quiet) as progress:
-            ubnormal = read_ubnormal(
-                options.anomalies, size, progress.advance, None if region is None else region.inside.numpy()
-            )
+    ubnormal = gathering.ubnormal()
     with process_group(place, torch.device(device.value)):
-        clips = _clips(decoded, paths, options, size, region, int(workers.value), console, place)
-        for path, reason in clips.problems if place.first else ():
-            console.error(f"{printable(str(path))}: {reason}")
-        frames = _frames(clips, ubnormal, settings, config, region, console, place, quiet)
+        clips = gathering.clips(decoded, paths)
+        frames = gathering.frames(clips, ubnormal, settings)
         settings = frames.settings
         pin = device.value != "cpu"
         loader = Loader(frames, settings.batch_size, place.rank, place.world, int(workers.value), pin)
@@ -184,114 +166,6 @@ def _run(trainer: Trainer, options: argparse.Namespace, console: Console, frames
             trainer.train(options.resume), options.out / CHECKPOINT, {**metadata, "epochs": str(settings.epochs)}
         )
     console.say(closing_table(history))
-
-
-def _decoded_before(
-    fingerprint: str, options: argparse.Namespace, size: tuple[int, int], console: Console, place: Place
-) -> Clips | None:
-    """The clips that a run was started with, if they still lie in its folder."""
-    folder = options.out / "cache"
-    try:
-        clips = listed_clips(folder, size)
-        if clips.fingerprint == fingerprint:
-            return clips
-        trouble = f"{folder}: expected the clips that the run was started with, found others"
-    except ValueError as error:
-        trouble = str(error)
-    if place.first:
-        console.error(f"{trouble}; taking them from {options.data} again")
-    return None
-
-
-def _paths(options: argparse.Namespace, console: Console, place: Place) -> list[Path]:
-    """The videos to learn from."""
-    found = read_dataset(options.data, options.layout)
-    for path, reason in found.problems if place.first else ():
-        console.error(f"{printable(str(path))}: left out: {reason}")
-    if not found.train:
-        raise ValueError(f"{options.data}: no training clips in it, only test clips")
-    return found.train
-
-
-def _clips(
-    decoded: Clips | None,
-    paths: list[Path],
-    options: argparse.Namespace,
-    size: tuple[int, int],
-    region: Region | None,
-    workers: int,
-    console: Console,
-    place: Place,
-) -> Clips:
-    """The decoded clips. On disk the first process decodes for all."""
-    quiet = options.quiet or not place.first
-    folder = options.out / "cache" if options.cache == "disk" else None
-    try:
-        if decoded is None and (folder is None or place.first):
-            pieces = _pieces(paths, options, size, region, workers, console, quiet)
-            with Progress("decode", "frames", None, quiet) as progress:
-                decoded = load_clips(pieces, size, folder, workers, progress.advance, region)
-    finally:
-        if folder is not None:
-            barrier(place)
-    return listed_clips(options.out / "cache", size) if decoded is None else decoded
-
-
-def _pieces(
-    paths: list[Path],
-    options: argparse.Namespace,
-    size: tuple[int, int],
-    region: Region | None,
-    workers: int,
-    console: Console,
-    quiet: bool,
-) -> list[Piece]:
-    """What to decode: the videos, or a sample of them."""
-    pieces = [Piece(path) for path in paths]
-    if options.frames is None and options.cache == "memory":  # nothing depends on how many there are
-        return pieces
-    videos = []
-    with Progress("count", "videos", len(paths), quiet) as progress, ThreadPoolExecutor(workers) as pool:
-        for video in pool.map(count_frames, paths):
-            videos.append(video)
-            progress.advance(1)
-    total = sum(video.frames for video in videos)
-    frames = min(total, options.frames or total)
-    if options.frames is not None:
-        pieces = take_sample(videos, options.frames)
-    if frames < total:
-        console.say(f"  about {frames} of {total} frames: {len(pieces)} pieces of ten seconds or so (--frames)")
-    if options.cache == "disk":
-        require_room(options.out / "cache", pieces, frames, size, region)
-    return pieces
-
-
-def _frames(
-    clips: Clips,
-    ubnormal: UBnormalAnomalies | None,
-    settings: TrainSettings,
-    config: ModelConfig,
-    region: Region | None,
-    console: Console,
-    place: Place,
-    quiet: bool,
-) -> TrainingFrames:
-    """What there is to learn from, with a batch size that it can fill."""
-    total = sum(map(len, clips.frames))
-    console.say(f"  {total} frames of {len(clips.frames)} clips; looking for things that move")
-    inside = None if region is None else region.inside.numpy()
-    with Progress("cut", "clips", len(clips.frames), quiet) as progress:
-        cutouts = cut_objects(clips.frames, settings.seed, progress.advance, inside)
-    source: AnomalySource = ProceduralAnomalies(cutouts, inside)
-    cut = f"{sum(map(len, cutouts.things))} moving things in {len(cutouts.things)} scenes"
-    if ubnormal is not None:
-        source = ubnormal
-        cut += f"; anomalies: {len(ubnormal.things)} things of UBnormal"
-    console.say(f"  {cut}")
-    if settings.batch_size > total:
-        settings = replace(settings, batch_size=total - total % place.world)
-        console.say(f"  batch size {settings.batch_size}: there are no more frames")
-    return TrainingFrames(clips.frames, cutouts, source, config, settings, region)
 
 
 def _pictured(frames: TrainingFrames) -> Batch:

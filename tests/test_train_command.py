@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from aedmae_fast import train
 from aedmae_fast.engine.scorer import Scorer
+from aedmae_fast.training import gather
 from aedmae_fast.training.cache import listed_clips
 from aedmae_fast.training.options import note_on_average
 from aedmae_fast.training.settings import TrainSettings
@@ -134,7 +135,7 @@ def test_a_run_is_gone_on_with_whatever_became_of_its_videos(
 def test_what_can_be_known_is_told_before_decoding(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "count_frames", lambda _: pytest.fail("looked at a video"))
+    monkeypatch.setattr(gather, "count_frames", lambda _: pytest.fail("looked at a video"))
     assert train.main(command(videos, tmp_path / "run", "--anomalies", ".")) == 2
     assert "not UBnormal" in capsys.readouterr().err
     monkeypatch.setenv("WORLD_SIZE", "3")
@@ -146,7 +147,7 @@ def test_in_memory_nothing_is_counted(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a sample and without a disk there is nothing to count for."""
-    monkeypatch.setattr(train, "count_frames", lambda _: pytest.fail("counted"))
+    monkeypatch.setattr(gather, "count_frames", lambda _: pytest.fail("counted"))
     in_memory = command(videos, tmp_path / "run", "--cache", "memory", "--class-weight", "0")
     assert train.main([*in_memory, "--quiet"]) == 0
     assert not (tmp_path / "run" / "cache").exists()
@@ -160,7 +161,7 @@ def test_an_interruption_says_how_to_go_on(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "cut_objects", interrupted)
+    monkeypatch.setattr(gather, "cut_objects", interrupted)
     assert train.main(command(videos, tmp_path / "run")) == 130
     assert "--resume" not in capsys.readouterr().err
     (tmp_path / "run" / "state.pt").touch()
