@@ -116,10 +116,10 @@ def test_what_a_disk_cut_short_is_taken_whole_by_a_later_run(tmp_path: Path, mon
     path = cut.path / "005.png"
     pictures, read = cut.path, images._read
 
-    def failing(image: Path) -> Any:
+    def failing(image: Path, warn: bool) -> Any:
         if image == path:
             raise OSError(errno.EIO, "Input/output error")
-        return read(image)
+        return read(image, warn)
 
     monkeypatch.setattr(images, "_read", failing)
     first = load_clips([good, cut], SIZE, tmp_path / "cache")
