@@ -182,8 +182,7 @@ def _check(
     height: int,
     width: int,
     matrix: str = "bt601",
-    full_range: bool = False,
-    dtype: torch.dtype = torch.uint8,
+    *_: object,
 ) -> None:
     for name, size in (("height", height), ("width", width)):
         if not 1 <= size <= MAX_SIZE:

@@ -129,11 +129,10 @@ def config_of(options: argparse.Namespace) -> ModelConfig:
     given = _given(options, ["height", "width", "patch", "mask_ratio", "dropout"])
     of = dataclasses.asdict(CONFIGS[_config_name(options)]) | RECIPES[recipe_of(options).value].network | given
     of["class_head"] = settings_of(options).class_weight > 0
-    columns, ratio = of["width"] // max(1, of["patch"]), of["mask_ratio"]
-    if columns > 0 and 0 < ratio < 1:  # or it is refused
-        cover = math.ceil(columns / max(1, math.floor(columns * (1 - ratio) + 1e-9)))  # masks that show every patch
-        of["mask_count"] = math.ceil(of["mask_count"] / cover) * cover
-    return ModelConfig(**of)
+    columns = of["width"] // max(1, of["patch"])
+    any_count = ModelConfig(**of | {"mask_count": math.lcm(*range(1, columns + 1))})  # no group is larger than that
+    cover = any_count.masks_to_cover
+    return replace(any_count, mask_count=math.ceil(of["mask_count"] / cover) * cover)
 
 
 def _given(options: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
