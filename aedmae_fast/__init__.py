@@ -7,9 +7,23 @@
 """
 
 from aedmae_fast import ops
+from aedmae_fast.engine.choose import ChoiceError
+from aedmae_fast.engine.feed import NoAnswerError
+from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import Scorer
 from aedmae_fast.linking import get_include, get_library_dir
-from aedmae_fast.model.checkpoint import load_model
+from aedmae_fast.model.checkpoint import CheckpointError, load_model
 from aedmae_fast.version import __version__
 
-__all__ = ["Scorer", "__version__", "get_include", "get_library_dir", "load_model", "ops"]
+__all__ = [
+    "CheckpointError",
+    "ChoiceError",
+    "ClipScores",
+    "NoAnswerError",
+    "Scorer",
+    "__version__",
+    "get_include",
+    "get_library_dir",
+    "load_model",
+    "ops",
+]

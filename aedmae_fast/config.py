@@ -206,7 +206,7 @@ PRESETS: dict[str, ScoringPreset] = {
         ScoringPreset(
             name="anomaly-map",
             source="ours: where the teacher paints an anomaly (0..1), and the class probability; chosen by"
-            " synthetic anomalies in held-out training clips of UCSD Ped2 (benchmarks/make_holdout.py)",
+            " synthetic anomalies in held-out training clips of UCSD Ped2 (weights/README.md)",
             error="L1",
             channels="sum",
             pool="max",

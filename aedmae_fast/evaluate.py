@@ -70,7 +70,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--scores", type=Path, metavar="DIR", help="evaluate finished CSV files")
     how = parser.add_argument_group("how to score, with --checkpoint")
-    how.add_argument("--preset", default="auto", choices=["auto", *PRESETS], help="formula of the score")
+    how.add_argument(
+        "--preset",
+        default="auto",
+        choices=["auto", *PRESETS],
+        help="formula of the score (default: anomaly-map; the release's for networks without a class head)",
+    )
     how.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: %(default)s)")
     how.add_argument("--precision", default="auto", choices=["auto", *PRECISIONS], help="(default: %(default)s)")
     how.add_argument("--batch-size", default="auto", metavar="N", help="frames per step (default: %(default)s)")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from aedmae_fast.model.checkpoint import DEFAULT, CheckpointError, load_model
 from aedmae_fast.model.onnx import OPSET, export_onnx
+from aedmae_fast.version import __version__
 
 OK, USAGE = 0, 2  # exit codes
 
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--checkpoint", default=DEFAULT, help="as for aedmae_fast.score (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
+    parser.add_argument("--version", action="version", version=f"aedmae_fast {__version__}")
     options = parser.parse_args(arguments)
     try:
         export_onnx(load_model(options.checkpoint), options.out)

@@ -21,7 +21,7 @@ from aedmae_fast.engine.feed import NoAnswerError
 from aedmae_fast.engine.fleet import Fleet
 from aedmae_fast.engine.job import Item, Job, JobError, name_items
 from aedmae_fast.engine.journal import Entry
-from aedmae_fast.engine.precision import PRECISIONS, computed_in
+from aedmae_fast.engine.precision import PRECISIONS, computed_in, computed_on
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import Scorer
 from aedmae_fast.interruption import sigterm_interrupts
@@ -78,18 +78,29 @@ def _parser() -> argparse.ArgumentParser:
     where = parser.add_argument_group("what to score")
     where.add_argument("files", nargs="*", type=Path, help="videos, or folders of frames")
     where.add_argument("--dir", type=Path, help="folder of videos, searched recursively")
-    where.add_argument("--include", action="append", default=[], metavar="GLOB", help="only these, relative to --dir")
-    where.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="not these")
-    where.add_argument("--stride", type=int, default=1, metavar="N", help="score every N-th frame (default: 1)")
+    where.add_argument("--include", action="append", default=[], metavar="GLOB", help="only these; may be repeated")
+    where.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="not these; may be repeated")
+    where.add_argument(
+        "--stride",
+        type=int,
+        default=1,
+        metavar="N",
+        help="score every N-th frame and interpolate between (default: %(default)s)",
+    )
     how = parser.add_argument_group("how")
     how.add_argument(
         "--checkpoint",
         default=DEFAULT,
         help=".safetensors, the release's .pth, a name of bundled weights, or untrained-CONFIG (default: %(default)s)",
     )
-    how.add_argument("--preset", default="auto", choices=["auto", *PRESETS], help="formula of the score")
+    how.add_argument(
+        "--preset",
+        default="auto",
+        choices=["auto", *PRESETS],
+        help="formula of the score (default: anomaly-map; the release's for networks without a class head)",
+    )
     how.add_argument("--region", metavar="IMAGE", help="white where to look (default: what the network was trained on)")
-    how.add_argument("--smooth", default="preset", choices=["preset", "none"], help="temporal smoothing")
+    how.add_argument("--smooth", default="preset", choices=["preset", "none"], help="over time (default: the preset's)")
     how.add_argument(
         "--device",
         default="auto",
@@ -289,6 +300,7 @@ def _settings(
     options: argparse.Namespace, model: AedMae, scorer: Scorer | Fleet, region: Region | None
 ) -> dict[str, Any]:
     """All that a score depends on."""
+    devices = scorer.choices["device"].value.split(",")
     return {
         "version": __version__,
         "weights_sha256": weights_hash(model),
@@ -296,7 +308,7 @@ def _settings(
         "preset": scorer.preset.name,
         "smooth": options.smooth,
         "stride": options.stride,
-        "device": torch.device(scorer.choices["device"].value.split(",")[0]).type,
+        "device": ", ".join(sorted({computed_on(torch.device(name)) for name in devices})),
         "precision": computed_in(scorer.choices["precision"].value),
         "region": region.fingerprint() if region is not None else None,
     }

@@ -9,13 +9,13 @@
 # which gpu_wheels.sh fills) where that folder exists; an unpacked DALI is taken from $DALI (a folder for PYTHONPATH).
 # Where the tree was copied without its history, $AEDMAE_COMMIT is the commit that the results carry. fps, compiled and
 # formats decode with $DECODER (dali, nvdec or pyav), by default with what probe found to work. ped2 trains on UCSD Ped2
-# in the layout "clips" in $PED2 (default: ../shared/data/ped2), three seeds at a time. A part builds the package first
-# where that is missing or of other sources. After $LIMIT seconds (default: 560), the build's among them, it is
+# in the layout "clips" in $PED2 (default: where the tests look for it), three seeds at a time. A part builds the package
+# first where that is missing or of other sources. After $LIMIT seconds (default: 560), the build's among them, it is
 # interrupted and keeps what it has by then; 25 s later all has ended. $PACK names a .tgz that all results are put into
 # after each part, but for the states of training. Not run on a GPU so far.
 #
-# On a machine that keeps nothing from one command to the next, and gives back the files of one folder, $OUT: bring the
-# wheels along, and give every part a command of its own, with the decoder that probe has found:
+# Where nothing is kept from one command to the next but what is packed: bring the wheels along, and give every part a
+# command of its own, with the decoder that probe has found:
 #
 #     AEDMAE_COMMIT=... PACK=$OUT/probe.tgz benchmarks/gpu_check.sh probe /tmp/results
 #     AEDMAE_COMMIT=... PACK=$OUT/fps.tgz DECODER=nvdec benchmarks/gpu_check.sh fps /tmp/results
@@ -159,8 +159,8 @@ formats() {  # one round to stay within the time: three for figures to publish
     --decoder "$(decoder)" --json "$results/formats.json"
 }
 
-ped2() {  # the paper's 800 tokens and 100 + 40 epochs; said again, it goes on where it was stopped
-  python3 benchmarks/ped2.py --data "${PED2:-../shared/data/ped2}" --out "$results/ped2" --seeds 0 1 2 --at-once 3 \
+ped2() {  # the paper's 800 tokens and 100 + 40 epochs, else as bundled; said again, it goes on where it was stopped
+  python3 benchmarks/ped2.py --data "${PED2:-${AEDMAE_TEST_DATA:-../shared}/data/ped2}" --layout clips --out "$results/ped2" --seeds 0 1 2 --at-once 3 \
     --train "--height 80 --width 160 --patch 4 --teacher-epochs 100 --student-epochs 40 --batch-size 100 --workers 5" \
     --json "$results/ped2.json"
 }

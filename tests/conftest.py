@@ -19,7 +19,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS
 if not torch.cuda.is_available() and os.environ.get("FAIL_WITHOUT_CUDA") != "1":
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports triton, as parts of PyTorch do
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="aedmae-tests-")  # of whoever runs them, nothing is changed
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+SHARED = Path(os.environ.get("AEDMAE_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,7 +45,7 @@ def _fixed_seeds_and_poisoned_memory() -> Iterator[None]:
 def shared() -> Path:
     """Golden tensors and real data that are no part of the repository."""
     if not SHARED.is_dir():
-        pytest.skip(f"{SHARED} is absent: real data is not part of the repository")
+        pytest.skip(f"{SHARED} is absent: real data is not part of the repository ($AEDMAE_TEST_DATA)")
     return SHARED
 
 

@@ -122,6 +122,21 @@ def test_other_settings_do_not_mix(score: Run, videos: Path) -> None:
         assert change in err
 
 
+@pytest.mark.skipif(len(native.cpu().isas()) < 2, reason="the CPU has one instruction set only")
+def test_scores_of_another_instruction_set_do_not_mix(score: Run, videos: Path) -> None:
+    """They differ in the last bits: an archive that another machine goes on with would not be scored alike."""
+    given = ("--dir", videos, "--device", "cpu", "--precision", "fp32")
+    native.cpu().set_isa("base")
+    try:
+        assert score(*given)[0] == OK
+        assert "2 of 2 are finished" in score(*given)[2]
+    finally:
+        native.cpu().set_isa("auto")
+    code, _, err = score(*given)
+    assert code == USAGE
+    assert f"device: 'cpu (base)', now 'cpu ({native.cpu().isa()})'" in err
+
+
 def test_int8_beside_bf16_is_not_int8_beside_fp32(
     score: Run, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,7 +115,7 @@ def choose_precision(wish: str, device: str) -> Choice:
     if wish != "auto":
         raise ChoiceError(f"precision: expected auto or one of {', '.join(PRECISIONS)}, found {wish!r}")
     if torch.device(device).type == "cpu":
-        # benchmarks/fps.py: bf16 is 1.8 times as fast as fp32 with AVX512_BF16, 3 times with AMX. On the example
+        # benchmarks/fps.py: bf16 is 1.8 times as fast as fp32 with AVX512_BF16, 2.7 times with AMX. On the example
         # scene, raw scores within 0.5 % of those in fp32 (median 0.1 %), AUC 97.36 % and 97.37 %.
         if native.cpu_has_bf16():
             return Choice(

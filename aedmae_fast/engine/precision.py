@@ -1,4 +1,4 @@
-"""What a precision is, by its name."""
+"""What a precision is, by its name, and what scores' last bits depend on beside it."""
 
 from __future__ import annotations
 
@@ -33,6 +33,13 @@ def computed_in(precision: str) -> str:
     """A name for what is really computed here: with int8, the rest's precision depends on the CPU."""
     states, quantized = dtypes_of(precision)
     return f"int8+{'bf16' if states == torch.bfloat16 else 'fp32'}" if quantized == torch.int8 else precision
+
+
+def computed_on(device: torch.device) -> str:
+    """A name for what computes there. Other instruction sets, and other GPUs, add up in another order."""
+    if device.type == "cpu":
+        return f"cpu ({native.cpu().isa()})"
+    return f"{device.type} ({torch.cuda.get_device_name(device)})"
 
 
 def eight_bits_on(device: torch.device) -> str | None:

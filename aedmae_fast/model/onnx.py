@@ -59,13 +59,13 @@ def export_onnx(model: AedMae, path: str | Path) -> None:
         model: a network in float32 on the CPU; it stays as it is.
 
     Raises:
-        ImportError: the extra ``onnx`` is not installed.
+        ImportError: onnxscript is not installed.
         OSError: the file cannot be written.
     """
     try:
         importlib.import_module("onnxscript")
     except ImportError as error:
-        raise ImportError("the export needs the extra 'onnx': pip install 'aedmae-fast[onnx]'") from error
+        raise ImportError("the export needs onnxscript: pip install onnx onnxscript") from error
     c, module = model.config, _WithMasks(copy.deepcopy(model)).eval()
     windows = torch.zeros(2, len(WINDOW), c.height, c.width, CHANNELS, dtype=torch.uint8)  # 2: 1 would be a constant
     outputs = ["teacher", "student", "class_logit"][: 3 if c.class_head else 2]

@@ -1,7 +1,8 @@
 """The operations that carry the speed: one file each, with its formula, a plain PyTorch version and its backends.
 
 Of them only ``attention`` is differentiable; another's gradient is a NotImplementedError. The plain versions,
-``<op>_reference`` in the op's file, are differentiable.
+``<op>_reference`` in the op's file, are differentiable. ``quantize.py`` makes the weights that the network's ops take
+in 8 bits, ``packing.py`` those that they need not pack in every call.
 """
 
 from aedmae_fast.ops.attention import attention

@@ -18,7 +18,7 @@ def require_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'aedmae-fast[report]'") from error
+        raise ImportError("plots need matplotlib: pip install matplotlib") from error
 
 
 def plot_scores(csv: Path, path: Path, title: str, preset: str) -> None:

@@ -54,7 +54,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--recipe",
         default="auto",
         choices=["auto", *RECIPES],
-        help="defaults of all this: the paper's, or short, for two cores; auto: short for --layout videos, else paper",
+        help="defaults of all this, --mask-ratio and --dropout: the paper's, or short, for two cores (default: short"
+        " for --layout videos, else paper)",
     )
     how.add_argument(
         "--schedule", choices=["constant", "cosine"], help=f"learning rate in each phase {_defaults('schedule')}"
@@ -85,14 +86,21 @@ def make_parser() -> argparse.ArgumentParser:
     where = parser.add_argument_group("where")
     where.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: %(default)s)")
     where.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"], help="(default: %(default)s)")
-    where.add_argument("--workers", default="auto", metavar="N", help="threads that decode and that build batches")
+    where.add_argument(
+        "--workers",
+        default="auto",
+        metavar="N",
+        help="threads that decode, and that build batches (default: %(default)s)",
+    )
     where.add_argument(
         "--cache", default="disk", choices=["disk", "memory"], help="decoded frames (default: OUT/cache)"
     )
     result = parser.add_argument_group("results")
     result.add_argument("--out", type=Path, required=True, help=f"folder for {CHECKPOINT}, logs and state")
     result.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    result.add_argument("--pictures", type=int, default=10, metavar="N", help="samples every N epochs; 0: never")
+    result.add_argument(
+        "--pictures", type=int, default=10, metavar="N", help="samples every N epochs; 0: never (default: %(default)s)"
+    )
     result.add_argument("--quiet", action="store_true", help="print troubles only")
     parser.add_argument("--version", action="version", version=f"aedmae_fast {__version__}")
     return parser

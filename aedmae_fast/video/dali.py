@@ -29,7 +29,7 @@ from aedmae_fast.video.verdict import judge
 try:
     from nvidia.dali import Pipeline, backend, fn, types
 except ImportError as error:
-    raise ImportError(f"decoder='dali' needs DALI: pip install 'aedmae-fast[cuda]' ({error})") from error
+    raise ImportError(f"decoder='dali' needs DALI: pip install nvidia-dali-cuda130 ({error})") from error
 
 __all__ = ["CHUNK", "DaliVideo", "open_file"]
 

@@ -82,7 +82,7 @@ def write(report: dict[str, Any], path: Path) -> None:
     try:
         _plot(report, path.with_suffix(".png"))
     except ImportError:
-        print("no picture: it needs matplotlib, pip install 'aedmae-fast[report]'", file=sys.stderr)
+        print("no picture: it needs matplotlib: pip install matplotlib", file=sys.stderr)
     print(f"wrote {path}, and the waterfall beside it as .csv and .png")
 
 

@@ -1,10 +1,10 @@
 // attention in float32 where no score is large, as in a trained network: weights need no maximum taken off, and are made
-// of a block's scores while those are in the first-level cache. With AVX-512 it has not been measured.
+// of a block's scores while those are in the first-level cache.
 #pragma once
 
 #include "attention_bounds.h"
 
-#if !defined(__AVX512F__)
+#if !defined(__AMX_TILE__)  // whose products are of bfloat16 and levels
 
 namespace aedmae {
 namespace AEDMAE_ISA {

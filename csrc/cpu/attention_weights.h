@@ -59,15 +59,6 @@ float softmax_weights(const float* scores, int64_t n, float most, float factor, 
   return sum(total);
 }
 
-// Whether there are weights without a maximum for an operand.
-#if defined(__AVX512F__)
-template <class Operand>
-constexpr bool kMayBeBounded = std::is_same_v<Operand, Bf16>;
-#else
-template <class Operand>
-constexpr bool kMayBeBounded = true;
-#endif
-
 // The queries of one head after the other, kRows at a time: their weights for all keys as operands.
 template <class T, class Operand>
 class Queries {
@@ -90,21 +81,17 @@ class Queries {
     q_ = q, q_stride_ = q_stride;
     pack_transposed(keys_, k, k_stride, d_);
     if (scale_ < 0) negate(keys_);
-    if constexpr (kMayBeBounded<Operand>) {
-      const float largest = std::sqrt(longest_row<Operand>(q, q_stride, n_, d_) * longest_column(keys_));
-      bounded_ = n_ >= kRows && largest * factor() <= kLargestExponent;
-    }
+    const float largest = std::sqrt(longest_row<Operand>(q, q_stride, n_, d_) * longest_column(keys_));
+    bounded_ = n_ >= kRows && largest * factor() <= kLargestExponent;
   }
 
   // Makes the weights of kRows queries or, of the last, as many as there are. Returns the first of them: `row`, or, where
   // a block must be whole, an earlier one for the last: some rows come out once more, as they were.
   int64_t weigh(int64_t row) {
-    if constexpr (kMayBeBounded<Operand>) {
-      if (bounded_) {
-        row = least(row, n_ - kRows);
-        weigh_rows(operands(q_ + row * q_stride_, q_stride_, kRows, d_, room_), keys_, factor(), weights, stride, scaled);
-        return row;
-      }
+    if (bounded_) {
+      row = least(row, n_ - kRows);
+      weigh_rows(operands(q_ + row * q_stride_, q_stride_, kRows, d_, room_), keys_, factor(), weights, stride, scaled);
+      return row;
     }
     auto* scores = reinterpret_cast<float*>(weights);  // no shorter than they: all stays in the first-level cache
     const int64_t rows = least(n_ - row, kRows), padded = padded_row<Operand>(n_);

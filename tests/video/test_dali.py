@@ -11,7 +11,7 @@ import pytest
 import torch
 
 if os.environ.get("FAIL_WITHOUT_CUDA") != "1":
-    pytest.importorskip("nvidia.dali", reason="DALI is not installed: pip install 'aedmae-fast[cuda]'")
+    pytest.importorskip("nvidia.dali", reason="DALI is not installed: pip install nvidia-dali-cuda130")
 
 from aedmae_fast.video import Chunk, Status, Video, VideoError, dali, open_video
 from aedmae_fast.video.dali import CHUNK, DaliVideo
