@@ -34,7 +34,16 @@ from aedmae_fast.evaluation.ground_truth import Labels, Mask, Objects
 from aedmae_fast.video.discover import VIDEO_SUFFIXES, find_videos
 from aedmae_fast.video.images import is_frame_folder, natural_key
 
-__all__ = ["LAYOUTS", "LAYOUTS_HELP", "Dataset", "LabelledClip", "LayoutError", "read_dataset"]
+__all__ = [
+    "LAYOUTS",
+    "LAYOUTS_HELP",
+    "Dataset",
+    "LabelledClip",
+    "LayoutError",
+    "read_dataset",
+    "ubnormal_names",
+    "ubnormal_video",
+]
 
 LAYOUTS_HELP = (__doc__ or "").replace("``", "")  # for the commands that take one
 SHOWN = 12  # entries of a folder that an error message shows
@@ -148,11 +157,11 @@ def _read_shanghaitech(root: Path) -> Dataset:
 def _read_ubnormal(root: Path) -> Dataset:
     if not any(root.glob("Scene*/")):
         raise _refuse(root, "ubnormal", "Scene1/ ... Scene29/", root)
-    names = {kind: _ubnormal_names(root, kind) for kind in ("normal_training", "normal_test", "abnormal_test")}
-    train = [_ubnormal_video(root, name) for name in names["normal_training"]]
+    names = {kind: ubnormal_names(root, kind) for kind in ("normal_training", "normal_test", "abnormal_test")}
+    train = [ubnormal_video(root, name) for name in names["normal_training"]]
     clips = []
     for name in sorted(names["normal_test"] + names["abnormal_test"], key=natural_key):
-        path = _ubnormal_video(root, name)
+        path = ubnormal_video(root, name)
         tracks: list[tuple[int, int, int]] = []
         folder = path.with_name(f"{name}_annotations")
         if name.startswith("abnormal"):
@@ -164,7 +173,12 @@ def _read_ubnormal(root: Path) -> Dataset:
     return Dataset(train, clips)
 
 
-def _ubnormal_names(root: Path, kind: str) -> list[str]:
+def ubnormal_names(root: Path, kind: str) -> list[str]:
+    """UBnormal's videos of a kind, such as ``normal_test`` or ``abnormal_training``, as its official split lists them.
+
+    Raises:
+        LayoutError: there is no such list, or a name in it is none of the data set's.
+    """
     file = f"{kind}_video_names.txt"
     for path in (root / "scripts" / file, root / file):
         if path.is_file():
@@ -175,7 +189,12 @@ def _ubnormal_names(root: Path, kind: str) -> list[str]:
     raise _refuse(root, "ubnormal", f"scripts/{file} (from https://github.com/lilygeorgescu/UBnormal)", root)
 
 
-def _ubnormal_video(root: Path, name: str) -> Path:
+def ubnormal_video(root: Path, name: str) -> Path:
+    """Where UBnormal's video of that name lies; its annotations are beside it, in ``{name}_annotations``.
+
+    Raises:
+        LayoutError: it is not there.
+    """
     scene = root / f"Scene{name.split('_')[2]}"  # normal_scene_1_scenario_2 lies in Scene1
     for path in (*(scene / f"{name}{suffix}" for suffix in (".mp4", ".avi", ".mkv")), scene / name):
         if path.exists():

@@ -1,8 +1,9 @@
 """Anomalies of UBnormal, as in the paper: objects cropped by their pixel masks, moving along their tracks.
 
 UBnormal is licensed CC BY-NC-ND 4.0. Read are the videos of its official abnormal training split, in the published
-layout: ``Scene1/abnormal_scene_1_scenario_1.mp4`` and beside it ``abnormal_scene_1_scenario_1_annotations/`` with
-``..._tracks.txt`` (object, first and last frame) and ``..._0012_gt.png``, frame 12's map of objects.
+layout (evaluation/layouts.py): ``Scene1/abnormal_scene_1_scenario_1.mp4`` and beside it
+``abnormal_scene_1_scenario_1_annotations/`` with ``..._tracks.txt`` (object, first and last frame) and
+``..._0012_gt.png``, frame 12's map of objects.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from PIL import Image
 from scipy import ndimage
 
 from aedmae_fast.evaluation.ground_truth import tracks_of
+from aedmae_fast.evaluation.layouts import ubnormal_names, ubnormal_video
 from aedmae_fast.files import IMAGE_FORMATS
 from aedmae_fast.training.cache import load_clips
 from aedmae_fast.training.objects import Part, cut_thing
@@ -26,7 +28,6 @@ from aedmae_fast.training.sample import Piece
 from aedmae_fast.training.synthetic import Placed, Rng
 from aedmae_fast.training.things import OFFSETS, Thing
 
-NAMES = "abnormal_training_video_names.txt"  # in scripts/ of the data set's repository
 EVERY = 8  # frames of a track between two things
 SMALLEST = 6  # pixels of an object's mask at the model's size
 
@@ -82,26 +83,22 @@ def read_ubnormal(
         ValueError: not UBnormal's layout, or nothing could be cut.
         OSError: a file is missing or unreadable.
     """
-    lists = [root / "scripts" / NAMES, root / NAMES]
-    file = next((path for path in lists if path.is_file()), None)
-    if file is None:
-        raise ValueError(f"{root}: not UBnormal: looked for scripts/{NAMES} (from github.com/lilygeorgescu/UBnormal)")
     things: list[Thing] = []
-    for name in file.read_text().split():
-        folder = root / f"Scene{name.split('_')[2]}"
-        things.extend(_cut_video(folder / f"{name}.mp4", folder / f"{name}_annotations", size))
+    for name in ubnormal_names(root, "abnormal_training"):
+        things.extend(_cut_video(ubnormal_video(root, name), name, size))
         on_video(1)
     if not things:
         raise ValueError(f"{root}: no object of UBnormal is large enough at {size[0]}x{size[1]}")
     return UBnormalAnomalies(tuple(things), size, inside)
 
 
-def _cut_video(video: Path, annotations: Path, size: tuple[int, int]) -> Iterator[Thing]:
+def _cut_video(video: Path, name: str, size: tuple[int, int]) -> Iterator[Thing]:
+    annotations = video.with_name(f"{name}_annotations")
     (frames,) = load_clips([Piece(video)], size, None).frames
-    for number, first, last in tracks_of(annotations / f"{video.stem}_tracks.txt"):
+    for number, first, last in tracks_of(annotations / f"{name}_tracks.txt"):
         last = min(last, len(frames) - 1)
         for t in range(first - OFFSETS[0], last - OFFSETS[-1] + 1, EVERY):
-            parts = [_part(annotations / f"{video.stem}_{t + offset:04d}_gt.png", number, size) for offset in OFFSETS]
+            parts = [_part(annotations / f"{name}_{t + offset:04d}_gt.png", number, size) for offset in OFFSETS]
             seen = [part for part in parts if part is not None]
             thing = cut_thing([frames[t + o] for o in OFFSETS], seen) if len(seen) == len(OFFSETS) else None
             if thing is not None:

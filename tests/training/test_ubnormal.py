@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aedmae_fast.training.ubnormal import NAMES, read_ubnormal
+from aedmae_fast.evaluation.layouts import LayoutError
+from aedmae_fast.training.ubnormal import read_ubnormal
 
+NAMES = "abnormal_training_video_names.txt"
 NAME = "abnormal_scene_3_scenario_2"
 H, W, FRAMES = 48, 80, 24
 
@@ -75,8 +77,22 @@ def test_it_is_known_by_what_was_cut(tmp_path: Path) -> None:
 
 
 def test_another_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"not UBnormal: looked for scripts/abnormal_training"):
+    with pytest.raises(LayoutError, match=r"(?s)not the layout 'ubnormal'.*looked for: scripts/abnormal_training"):
         read_ubnormal(tmp_path, (24, 40))
+
+
+def test_a_name_of_another_form_is_refused(tmp_path: Path) -> None:
+    make_tree(tmp_path)
+    (tmp_path / "scripts" / NAMES).write_text(f"{NAME}\nfoo\n")
+    with pytest.raises(LayoutError, match=rf"{NAMES}: expected names such as .*, found 'foo'"):
+        read_ubnormal(tmp_path, (24, 40))
+
+
+def test_a_video_may_be_of_any_format_that_the_layout_takes(tmp_path: Path) -> None:
+    make_tree(tmp_path)
+    expected = read_ubnormal(tmp_path, (H // 2, W // 2)).name
+    (tmp_path / "Scene3" / f"{NAME}.mp4").rename(tmp_path / "Scene3" / f"{NAME}.mkv")
+    assert read_ubnormal(tmp_path, (H // 2, W // 2)).name == expected
 
 
 def test_a_missing_mask_names_the_file(tmp_path: Path) -> None:
