@@ -131,8 +131,12 @@ CONFIGS: dict[str, ModelConfig] = {
 }
 
 
-def _check_names(values: Any) -> None:
-    """Each field of a dataclass with a choice of names has one of them: another would silently be one of them."""
+def check_names(values: Any) -> None:
+    """Each field of a dataclass with a choice of names has one of them: another would silently be one of them.
+
+    Raises:
+        ValueError: another name; the message says which field and what it may be.
+    """
     for name, hint in get_type_hints(type(values)).items():
         if get_origin(hint) is Literal and getattr(values, name) not in get_args(hint):
             expected, found = " or ".join(map(repr, get_args(hint))), getattr(values, name)
@@ -152,7 +156,7 @@ class Gaussian:
     kind: Literal["release", "centred"] = "centred"
 
     def __post_init__(self) -> None:
-        _check_names(self)
+        check_names(self)
         if self.taps < 1 or self.taps % 2 != 1 or not 0 < self.sigma < math.inf:
             raise ValueError(
                 f"Gaussian: expected an odd number of taps and a finite sigma > 0, found {self.taps}, {self.sigma}"
@@ -177,7 +181,7 @@ class ScoringPreset:
     min_max: bool = False  # stretch each clip's smoothed scores to [0, 1]
 
     def __post_init__(self) -> None:
-        _check_names(self)
+        check_names(self)
         for name in ("colour_weight", "abnormal_weight", "gap_weight", "class_weight"):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"ScoringPreset.{name}: expected a finite number, found {getattr(self, name)}")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
+
+from aedmae_fast.config import check_names
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,18 @@ class TrainSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        """
+        Raises:
+            ValueError: a value that is out of range, NaN, or none of the field's names.
+        """
+        check_names(self)
         for name in ("teacher_epochs", "student_epochs", "warmup_epochs", "clip_norm", "class_weight", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: expected at least 0, found {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: expected a finite number of at least 0, found {getattr(self, name)}")
         if self.epochs < 1:
             raise ValueError("teacher_epochs and student_epochs: expected at least one epoch in all")
-        if self.batch_size < 1 or self.lr <= 0:
-            raise ValueError(f"batch_size and lr: expected above 0, found {self.batch_size} and {self.lr}")
+        if self.batch_size < 1 or not 0 < self.lr < math.inf:
+            raise ValueError(f"batch_size and lr: expected finite, above 0, found {self.batch_size} and {self.lr}")
         for name in ("anomaly_share", "normal_share", "light", "mirror"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected 0 to 1, found {getattr(self, name)}")

@@ -220,7 +220,22 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"lr": 0}, {"teacher_epochs": 0, "student_epochs": 0}, {"ema": 1}, {"anomaly_share": 2}]
+    "wrong",
+    [
+        {"lr": 0},
+        {"lr": math.nan},
+        {"lr": math.inf},
+        {"teacher_epochs": 0, "student_epochs": 0},
+        {"ema": 1},
+        {"anomaly_share": 2},
+        {"light": math.nan},
+        {"class_weight": math.nan},
+        {"clip_norm": math.nan},
+        {"warmup_epochs": math.inf},
+        {"optimizer": "Adam"},
+        {"schedule": "linear"},
+        {"distillation": "none"},
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
