@@ -24,6 +24,7 @@ from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 from aedmae_fast.ops.motion_gradient import rows_contiguous
 from aedmae_fast.ops.parameters import check_parameters
+from aedmae_fast.ops.patches import patchify, unpatchify
 from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["discrepancy_map"]
@@ -94,21 +95,6 @@ def discrepancy_map_reference(
     size = frames.shape[1], frames.shape[2]
     means = torch.stack([term.mean((1, 2)) for term in (colour, abnormal, gap)], dim=1)
     return unpatchify(combined, size, patch)[..., 0], means
-
-
-def patchify(image: Tensor, patch: int) -> Tensor:
-    """[B, H, W, C] -> [B, L, patch*patch, C], rows first among the patches and within each."""
-    b, h, w, c = image.shape
-    x = image.reshape(b, h // patch, patch, w // patch, patch, c).transpose(2, 3)
-    return x.reshape(b, h // patch * (w // patch), patch * patch, c)
-
-
-def unpatchify(tokens: Tensor, size: tuple[int, int], patch: int) -> Tensor:
-    """[B, L, patch*patch*C] -> [B, H, W, C], the inverse."""
-    h, w = size
-    channels = tokens.shape[2] // patch**2
-    x = tokens.reshape(len(tokens), h // patch, w // patch, patch, patch, channels)
-    return x.transpose(2, 3).reshape(len(tokens), h, w, channels)
 
 
 def _distance(a: Tensor, b: Tensor, error: str) -> Tensor:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from aedmae_fast.files import replacing, replacing_picture
 from aedmae_fast.model.network import AedMae
-from aedmae_fast.ops.discrepancy_map import unpatchify
+from aedmae_fast.ops.patches import unpatchify
 from aedmae_fast.training.data import Batch
 from aedmae_fast.training.things import Bytes
 

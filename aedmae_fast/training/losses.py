@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aedmae_fast.model.network import normalise
+from aedmae_fast.ops.patches import patchify
+
 
 def patch_target(frames: Tensor, anomaly_map: Tensor | None, patch: int) -> Tensor:
     """What the teacher shall predict: the clean frame and, as a 4th channel, the anomaly map.
@@ -21,12 +24,10 @@ def patch_target(frames: Tensor, anomaly_map: Tensor | None, patch: int) -> Tens
     Returns:
         float32 [B, L, 4*patch*patch] in -1..1, a token's values ordered (row, column, channel).
     """
-    b, h, w, _ = frames.shape
     if anomaly_map is None:
-        anomaly_map = frames.new_zeros((b, h, w))
-    x = (torch.cat([frames, anomaly_map[..., None]], dim=-1).float() - 127.5) / 127.5  # [B, H, W, 4]
-    x = x.reshape(b, h // patch, patch, w // patch, patch, 4).transpose(2, 3)
-    return x.reshape(b, -1, patch * patch * 4)
+        anomaly_map = frames.new_zeros(frames.shape[:3])
+    image = torch.cat([frames, anomaly_map[..., None]], dim=-1)  # [B, H, W, 4]
+    return patchify(normalise(image, torch.float32), patch).flatten(2)
 
 
 def teacher_loss(prediction: Tensor, target: Tensor, weights: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.model.masks import mask_bank
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.ops import frame_prep, smooth_max
-from aedmae_fast.ops.discrepancy_map import unpatchify
+from aedmae_fast.ops.patches import unpatchify
 from aedmae_fast.video import Status
 from tests.clips import write_clip
 from tests.engine.scored import pixels

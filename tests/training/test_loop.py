@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from aedmae_fast.model.checkpoint import load_model
 from aedmae_fast.model.network import AedMae
-from aedmae_fast.ops.discrepancy_map import unpatchify
+from aedmae_fast.ops.patches import unpatchify
 from aedmae_fast.training.data import Loader
 from aedmae_fast.training.loop import Hooks, Trainer, learning_rate
 from aedmae_fast.training.phases import StudentPhase, TeacherPhase

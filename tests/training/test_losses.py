@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import torch
 
-from aedmae_fast.training.losses import class_loss, student_loss, teacher_loss, weighted_student_loss
+from aedmae_fast.training.losses import class_loss, patch_target, student_loss, teacher_loss, weighted_student_loss
+
+
+def test_the_target_is_the_frame_and_its_anomaly_map_by_patches() -> None:
+    frames = torch.randint(0, 256, (2, 4, 6, 3), dtype=torch.uint8)
+    anomaly_map = torch.randint(0, 2, (2, 4, 6), dtype=torch.uint8) * 255
+    target = patch_target(frames, anomaly_map, 2)
+    assert target.shape == (2, 6, 16)
+    pixel = torch.cat([frames[1, 3, 2], anomaly_map[1, 3, 2, None]])  # row 1, column 0 of the patch in row 1, column 1
+    assert torch.equal(target[1, 4, 8:12], (pixel.float() - 127.5) / 127.5)
+    normal = patch_target(frames, None, 2).unflatten(2, (-1, 4))
+    assert torch.equal(normal[..., :3], target.unflatten(2, (-1, 4))[..., :3])
+    assert (normal[..., 3] == -1).all()
 
 
 def test_weighted_self_distillation_by_hand() -> None:
