@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from aedmae_fast.config import CHANNELS, TARGET_CHANNELS, WINDOW, ModelConfig
 from aedmae_fast.model.region import Region
 from aedmae_fast.ops.attention import attention
+from aedmae_fast.ops.parameters import EPS
 
 Grid = tuple[int, int]
 
@@ -90,9 +91,9 @@ class Block(nn.Module):
 
     def __init__(self, dim: int, config: ModelConfig) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm1 = nn.LayerNorm(dim, eps=EPS)
         self.attn = Attention(dim, config.heads)
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm2 = nn.LayerNorm(dim, eps=EPS)
         self.mlp = Mlp(dim, config.mlp_ratio, config.dropout)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:  # [B, 1+T, C] -> [B, 1+T, C]
@@ -107,7 +108,7 @@ class PatchEmbed(nn.Module):
         super().__init__()
         self.patch = config.patch
         self.proj = nn.Conv2d(len(WINDOW) * CHANNELS, config.encoder_dim, config.patch, stride=config.patch)
-        self.norm = nn.LayerNorm(config.encoder_dim, eps=1e-6)
+        self.norm = nn.LayerNorm(config.encoder_dim, eps=EPS)
 
     def forward(self, windows: Tensor, ids_keep: Tensor) -> Tensor:  # [B, 3, H, W, 3], [B, V] -> [B, V, C]
         b, n, h, w, c = windows.shape
@@ -139,14 +140,14 @@ class AedMae(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.patch_embed = PatchEmbed(config)
         self.blocks = nn.ModuleList(Block(config.encoder_dim, config) for _ in range(config.encoder_depth))
-        self.norm = nn.LayerNorm(config.encoder_dim, eps=1e-6)
+        self.norm = nn.LayerNorm(config.encoder_dim, eps=EPS)
         self.class_head = nn.Linear(config.encoder_dim, 1) if config.class_head else None
         self.decoder_embed = nn.Linear(config.encoder_dim, dim)
         self.decoder_blocks = nn.ModuleList(Block(dim, config) for _ in range(config.decoder_depth))
-        self.decoder_norm = nn.LayerNorm(dim, eps=1e-6)
+        self.decoder_norm = nn.LayerNorm(dim, eps=EPS)
         self.decoder_pred = nn.Linear(dim, out)
         self.decoder_student_block = Block(dim, config)
-        self.decoder_student_norm = nn.LayerNorm(dim, eps=1e-6)
+        self.decoder_student_norm = nn.LayerNorm(dim, eps=EPS)
         self.decoder_student_pred = nn.Linear(dim, out)
         self.apply(_initialise)
         nn.init.normal_(self.cls_token, std=0.02)
@@ -172,16 +173,12 @@ class AedMae(nn.Module):
         return Output(latent, teacher, distilled, logit)
 
     def encode(self, windows: Tensor, ids_shuffle: Tensor) -> Tensor:  # -> [B, 1+V, C]
+        """The latent tokens of what is visible, [CLS] first; the arguments as in :meth:`forward`, not checked."""
         tokens = self.patch_embed(windows, ids_shuffle[:, : self.config.kept])
         x = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
         for block in self.blocks:
             x = block(x, self.config.encoder_grid)
         return self.norm(x)
-
-    def hidden(self, latent: Tensor, ids_shuffle: Tensor) -> tuple[Tensor, Tensor]:  # -> 2 x [B, L, C]
-        """What the teacher's and the student's head see: the decoders' last states after their norms, no [CLS]."""
-        shared = self._shared(latent, ids_shuffle)
-        return self._teacher(shared), self._student(shared)
 
     def _shared(self, latent: Tensor, ids_shuffle: Tensor) -> Tensor:  # -> [B, 1+L, C]
         """All tokens back in place, through the block that both decoders begin with."""
@@ -193,11 +190,13 @@ class AedMae(nn.Module):
         return self.decoder_blocks[0](torch.cat([x[:, :1], restored], dim=1), self.config.grid)
 
     def _teacher(self, shared: Tensor) -> Tensor:  # [B, 1+L, C] -> [B, L, C]
+        """What the teacher's head sees."""
         for block in self.decoder_blocks[1:]:
             shared = block(shared, self.config.grid)
         return self.decoder_norm(shared)[:, 1:]
 
     def _student(self, shared: Tensor) -> Tensor:  # [B, 1+L, C] -> [B, L, C]
+        """What the student's head sees."""
         return self.decoder_student_norm(self.decoder_student_block(shared, self.config.grid))[:, 1:]
 
     def student_parameters(self) -> list[nn.Parameter]:
@@ -248,10 +247,12 @@ def _apart(x: Tensor) -> tuple[Tensor, Tensor]:  # [B, 1+T, C] -> [B, 1, C], [B,
 
 
 def to_grid(tokens: Tensor, grid: Grid) -> Tensor:  # [B, T, C] -> [B, C, h, w]
+    """Tokens without [CLS] as channels over their grid, for convolutions."""
     return tokens.transpose(1, 2).unflatten(2, grid)
 
 
 def from_grid(x: Tensor) -> Tensor:  # [B, C, h, w] -> [B, T, C]
+    """The inverse of :func:`to_grid`."""
     return x.flatten(2).transpose(1, 2)
 
 

@@ -64,7 +64,8 @@ def exact_states(model: AedMae, frames: Tensor, windows: Tensor, ids_shuffle: Te
     with torch.inference_mode():
         latent = model.encode(frames[windows], ids_shuffle)
         logit = None if model.class_head is None else model.class_head(latent[:, 0]).squeeze(1)
-        states = States(*model.hidden(latent, ids_shuffle), logit)
+        shared = model._shared(latent, ids_shuffle)
+        states = States(model._teacher(shared), model._student(shared), logit)
     model.float()
     return states
 
