@@ -13,7 +13,7 @@ from torch import Tensor
 
 from aedmae_fast.config import Gaussian
 from aedmae_fast.engine.postprocess import Series, smooth
-from aedmae_fast.video import Chunk, Decoder, open_video
+from aedmae_fast.video import Chunk, open_video
 
 __all__ = ["BLOCK", "SMOOTH", "difference_maps", "frame_difference"]
 
@@ -24,7 +24,6 @@ LUMA = (0.114, 0.587, 0.299)  # of B, G, R (BT.601), for sources without a luma 
 
 def frame_difference(
     path: str | Path,
-    decoder: Decoder = "auto",
     smoothing: Gaussian | None = SMOOTH,
     on_map: Callable[[int, NDArray[np.float32]], None] | None = None,
 ) -> Series:
@@ -40,7 +39,7 @@ def frame_difference(
         VideoError: the video cannot be opened.
     """
     raw: list[float] = []
-    for frame, values in enumerate(difference_maps(path, decoder)):
+    for frame, values in enumerate(difference_maps(path)):
         raw.append(float(values.max()))
         if on_map:
             on_map(frame, values.numpy())
@@ -48,14 +47,14 @@ def frame_difference(
     return smooth(series, smoothing) if smoothing else series
 
 
-def difference_maps(path: str | Path, decoder: Decoder = "auto") -> Iterator[Tensor]:
+def difference_maps(path: str | Path) -> Iterator[Tensor]:
     """Mean over blocks of ``|x_t - x_{t-1}| / 255`` for each frame t: float32 [h, w] in [0, 1], one after the other.
 
     x is the luma plane at native size H x W, cut evenly into h = round(H / 12) by w = round(W / 12) blocks. The first
     frame has no predecessor and takes the second's map; a clip of one frame gets zeros, and so does a frame whose
     predecessor has another size. Two frames are kept, however long the video.
     """
-    video = open_video(path, decoder)
+    video = open_video(path)
     previous: Tensor | None = None
     seen, grid = 0, (1, 1)
     try:

@@ -7,7 +7,6 @@ The thresholds of a sweep depend on all maps, and the maps of a large test set d
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -81,7 +80,3 @@ class MapStore:
             KeyError: the clip has no maps.
         """
         return self._finished[clip] if clip in self._finished else self._files[clip].read()
-
-    def __iter__(self) -> Iterator[int]:
-        """The clips that have maps, in ascending order."""
-        return iter(sorted({*self._files, *self._finished}))
