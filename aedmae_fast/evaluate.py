@@ -16,7 +16,7 @@ from aedmae_fast.engine.job import atomic
 from aedmae_fast.engine.precision import PRECISIONS, computed_in
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import Scorer
-from aedmae_fast.engine.table import write_csv
+from aedmae_fast.engine.table import read_csv, write_csv
 from aedmae_fast.evaluation import score_files
 from aedmae_fast.evaluation.auc import ScoredClip, frame_auc
 from aedmae_fast.evaluation.baseline import frame_difference
@@ -205,11 +205,9 @@ def _read(
     if not options.scores.is_dir():
         raise ValueError(f"--scores: {options.scores} is no folder")
     files = [score_files.find_csv(options.scores, clip.path, options.data) for clip in clips]
-    scored = [
-        ScoredClip(clip.name, clip.labels, score_files.read_csv(file)) for clip, file in zip(clips, files, strict=True)
-    ]
+    scored = [ScoredClip(clip.name, clip.labels, read_csv(file)) for clip, file in zip(clips, files, strict=True)]
     settings = score_files.read_settings(options.scores)
-    found = [score_files.read_maps(options.scores, file) for file in files]
+    found = score_files.read_maps(options.scores, files)
     lacking = sum(m is None or len(m) != len(clip.scores) for m, clip in zip(found, scored, strict=True))
     for index, of_clip in enumerate(found):
         if not lacking and of_clip is not None:

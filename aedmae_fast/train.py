@@ -23,7 +23,7 @@ from aedmae_fast.report.console import Console, printable
 from aedmae_fast.training.data import Batch, Loader, TrainingFrames
 from aedmae_fast.training.gather import Gathering
 from aedmae_fast.training.journal import Journal
-from aedmae_fast.training.loop import STATE_FILE, Hooks, Trainer
+from aedmae_fast.training.loop import Hooks, Trainer
 from aedmae_fast.training.options import (
     CHECKPOINT,
     choices_of,
@@ -34,7 +34,7 @@ from aedmae_fast.training.options import (
 )
 from aedmae_fast.training.parallel import Place, barrier, place_from_environment, process_group
 from aedmae_fast.training.progress import Progress, duration
-from aedmae_fast.training.state import State, load_state
+from aedmae_fast.training.state import STATE_FILE, State, load_state
 from aedmae_fast.version import __version__
 
 OK, USAGE, INTERRUPTED = 0, 2, 130  # exit codes

@@ -1,13 +1,18 @@
-"""The CSV of one clip: a line a frame."""
+"""The CSV of one clip, a line a frame: written, and read back."""
 
 from __future__ import annotations
 
+import csv
+from array import array
+from collections.abc import Sequence
 from itertools import chain
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aedmae_fast.engine.postprocess import Series
 from aedmae_fast.engine.results import ClipScores
 
 COLUMNS = ("frame", "time_s", "score", "raw", "teacher_error", "discrepancy", "class_prob", "x", "y")
@@ -38,3 +43,34 @@ def _cells(column: NDArray[Any], how: str) -> tuple[list[Any], str]:
     if np.isnan(column).any():
         return ["" if value != value else how % value for value in column.tolist()], "%s"
     return column.tolist(), how
+
+
+def read_csv(path: Path) -> Series:
+    """The ``score`` column of :func:`read_columns`."""
+    return read_columns(path, ("score",))[0]
+
+
+def read_columns(path: Path, names: Sequence[str]) -> list[Series]:
+    """Columns of a CSV as :data:`COLUMNS` names them, float64 [T]; an empty cell is NaN.
+
+    Raises:
+        ValueError: no ``frame`` column or none of a name, frames out of order, or a cell that is no number.
+    """
+    columns = [array("d") for _ in names]  # a day of video has two million rows
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = csv.reader(file)
+        header = next(rows, [])
+        if missing := {"frame", *names} - set(header):
+            raise ValueError(f"{path}: no column {sorted(missing)[0]!r}; found {header}")
+        at, places = header.index("frame"), [header.index(name) for name in names]
+        for count, row in enumerate(filter(None, rows)):
+            cells = row + [""] * (len(header) - len(row))
+            try:
+                frame, values = int(cells[at]), [float(cells[place] or "nan") for place in places]
+            except ValueError as error:
+                raise ValueError(f"{path}, line {rows.line_num}: {error}") from error
+            if frame != count:
+                raise ValueError(f"{path}, line {rows.line_num}: expected frame {count}, found {frame}")
+            for column, value in zip(columns, values, strict=True):
+                column.append(value)
+    return [np.array(column) for column in columns]

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aedmae_fast.engine.postprocess import Series
-from aedmae_fast.evaluation.score_files import read_columns
+from aedmae_fast.engine.table import read_columns
 from aedmae_fast.files import replacing
 from aedmae_fast.model.region import Region
 from aedmae_fast.report import heat

@@ -11,7 +11,7 @@ import numpy as np
 
 from aedmae_fast.engine.job import MANIFEST
 from aedmae_fast.engine.postprocess import Series
-from aedmae_fast.evaluation.score_files import read_columns
+from aedmae_fast.engine.table import read_columns
 
 __all__ = ["NormalScores", "read_normal"]
 

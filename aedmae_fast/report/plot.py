@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aedmae_fast.evaluation.score_files import read_columns
+from aedmae_fast.engine.table import read_columns
 from aedmae_fast.files import replacing_picture
 from aedmae_fast.report.console import printable
 

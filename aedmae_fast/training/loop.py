@@ -26,9 +26,8 @@ from aedmae_fast.training.data import Batch, Loader
 from aedmae_fast.training.parallel import Place, join_batch_norms, mean_over_processes, require_same
 from aedmae_fast.training.phases import Phase, StudentPhase, TeacherPhase
 from aedmae_fast.training.settings import TrainSettings
-from aedmae_fast.training.state import State, load_state, save_state
+from aedmae_fast.training.state import STATE_FILE, State, load_state, save_state
 
-STATE_FILE = "state.pt"
 DROPOUT = 2  # what a generator is for, beside data.ORDER and data.SAMPLE
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from aedmae_fast.files import replacing
 
+STATE_FILE = "state.pt"  # in a run's folder
 FORMAT = "aedmae_fast training 1"
 
 
