@@ -27,7 +27,8 @@ from aedmae_fast.evaluation.rbdc_tbdc import ALPHA, BETA
 from aedmae_fast.interruption import sigterm_interrupts
 from aedmae_fast.model.checkpoint import CheckpointError, load_model
 from aedmae_fast.report import plot, roc
-from aedmae_fast.report.console import Console, printable
+from aedmae_fast.report.console import Console
+from aedmae_fast.text import printable
 from aedmae_fast.version import __version__
 from aedmae_fast.video import Status, VideoError
 

@@ -36,8 +36,9 @@ from aedmae_fast.model.checkpoint import (
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.model.region import Region
 from aedmae_fast.report import html, plot
-from aedmae_fast.report.console import Console, closing_table, printable
+from aedmae_fast.report.console import Console, closing_table
 from aedmae_fast.report.normal import NormalScores, read_normal
+from aedmae_fast.text import printable
 from aedmae_fast.version import __version__
 from aedmae_fast.video import Decoder
 from aedmae_fast.video.discover import find_videos

@@ -19,7 +19,8 @@ from aedmae_fast.engine.choose import Choice, choose_device, choose_precision, c
 from aedmae_fast.model.checkpoint import save_model
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.model.region import load_region
-from aedmae_fast.report.console import Console, printable
+from aedmae_fast.report.console import Console
+from aedmae_fast.text import duration, printable, table
 from aedmae_fast.training.data import Batch, Loader, TrainingFrames
 from aedmae_fast.training.gather import Gathering
 from aedmae_fast.training.journal import Journal
@@ -33,7 +34,7 @@ from aedmae_fast.training.options import (
     settings_of,
 )
 from aedmae_fast.training.parallel import Place, barrier, place_from_environment, process_group
-from aedmae_fast.training.progress import Progress, duration
+from aedmae_fast.training.progress import Progress
 from aedmae_fast.training.state import STATE_FILE, State, load_state
 from aedmae_fast.version import __version__
 
@@ -176,16 +177,14 @@ def _pictured(frames: TrainingFrames) -> Batch:
 
 def closing_table(history: Sequence[dict[str, Any]]) -> str:
     """Per phase: epochs, first and last loss, speed, time."""
-    lines = [f"{'phase':<8} {'epochs':>6} {'first loss':>10} {'last loss':>10} {'frames/s':>9} {'time':>8}"]
+    lines = [("phase", "epochs", "first loss", "last loss", "frames/s", "time")]
     for phase in dict.fromkeys(row["phase"] for row in history):
         rows = [row for row in history if row["phase"] == phase]
         seconds = sum(row["seconds"] for row in rows)
         rate = sum(row["frames_per_second"] * row["seconds"] for row in rows) / seconds
-        lines.append(
-            f"{phase:<8} {len(rows):>6} {rows[0]['total']:>10.4f} {rows[-1]['total']:>10.4f} {rate:>9.1f}"
-            f" {duration(seconds):>8}"
-        )
-    return "\n".join(lines)
+        first, last = (f"{row['total']:.4f}" for row in (rows[0], rows[-1]))
+        lines.append((phase, str(len(rows)), first, last, f"{rate:.1f}", duration(seconds)))
+    return table(lines, "<>>>>>")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from tracks import SHORTEST, follow, pace
 
 from aedmae_fast.evaluation.layouts import LAYOUTS, read_dataset
-from aedmae_fast.report.console import printable
+from aedmae_fast.text import printable
 from aedmae_fast.training.cache import load_clips
 from aedmae_fast.training.objects import GREY, Background, background_frames, colour_of, scene_among
 from aedmae_fast.training.sample import Piece, count_frames, take_sample

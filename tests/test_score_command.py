@@ -26,8 +26,8 @@ from aedmae_fast.model.checkpoint import save_model
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.ops import native
 from aedmae_fast.report import console
-from aedmae_fast.report.console import printable
 from aedmae_fast.score import BROKEN_OFF, OK, SOME_NOT_OK, USAGE, main
+from aedmae_fast.text import printable
 from tests.clips import cut, damage_packets, write_clip
 
 Run = Callable[..., tuple[int, str, str]]

@@ -11,7 +11,7 @@ from aedmae_fast.evaluation.ground_truth import Mask
 from aedmae_fast.evaluation.layouts import LabelledClip
 from aedmae_fast.evaluation.map_store import MapStore
 from aedmae_fast.evaluation.rbdc_tbdc import Curves, Truth, sweep, truth_of
-from aedmae_fast.report.console import printable
+from aedmae_fast.text import printable, table
 
 __all__ = ["Figures", "Localisation", "clip_rows", "clip_table", "figure_table", "localise"]
 
@@ -105,14 +105,14 @@ def clip_rows(clips: Sequence[ScoredClip], baseline: Sequence[ScoredClip]) -> li
 def clip_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """A line per clip; ``-`` where all frames have one label."""
     head = ("clip", "frames", "anomalous", "AUC, release", "AUC, plain", "baseline, release", "baseline, plain")
-    return _table([head, *(tuple(_cell(value) for value in row.values()) for row in rows)])
+    return table([head, *([_cell(value) for value in row.values()] for row in rows)], "<>>>>>>")
 
 
 def figure_table(model: Figures, baseline: Figures) -> str:
     """A line per figure in percent: the model's, and the untrained baseline's beside it."""
     ours, theirs = model.by_name(), baseline.by_name()
     rows = [(WORDS[name], _percent(ours[name]), _percent(theirs[name])) for name in WORDS]
-    return _table([("%", "model", "frame difference"), *rows])
+    return table([("%", "model", "frame difference"), *rows], "<>>")
 
 
 def _cell(value: Any) -> str:
@@ -121,9 +121,3 @@ def _cell(value: Any) -> str:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f}"
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from tqdm import tqdm
 
 from aedmae_fast.engine.choose import Choice
+from aedmae_fast.text import duration, printable, table
 
 PLAIN_INTERVAL = 30.0  # seconds between progress lines where there is no terminal
-
-
-def printable(name: str) -> str:
-    """A file name on one line of any terminal: control characters and undecodable bytes as escapes."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class Console:
@@ -93,18 +87,14 @@ class Console:
 
     def _line(self) -> str:
         rate = self._frames / (self._spoke - self._started)
-        left = (self._total() - self._frames) / rate if rate else float("nan")
-        return f"{self._finished}/{self._files} files, {self._frames} frames, {rate:.1f} frames/s, {left:.0f} s left"
+        left = f", {duration((self._total() - self._frames) / rate)} left" if rate else ""
+        return f"{self._finished}/{self._files} files, {self._frames} frames, {rate:.1f} frames/s{left}"
 
 
 def closing_table(entries: Mapping[str, Mapping[str, Any]]) -> str:
     """Per file: frames, seconds, frames/s, peak score and its frame, status."""
     head = ("file", "frames", "seconds", "frames/s", "peak score", "at frame", "status")
-    rows = [head, *((printable(name), *_cells(entry)) for name, entry in entries.items())]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    lines = [_align(row, widths) for row in rows]
-    lines.insert(1, "  ".join("-" * w for w in widths))
-    return "\n".join(lines)
+    return table([head, *((printable(name), *_cells(entry)) for name, entry in entries.items())], "<>>>>><")
 
 
 def _cells(entry: Mapping[str, Any]) -> tuple[str, ...]:
@@ -112,8 +102,3 @@ def _cells(entry: Mapping[str, Any]) -> tuple[str, ...]:
     peak = ("", "") if entry["peak_score"] is None else (f"{entry['peak_score']:.4g}", str(entry["peak_frame"]))
     status = entry["status"] + (f" ({printable(entry['reason'])})" if entry["reason"] else "")
     return str(entry["frames"]), f"{entry['seconds']:.1f}", f"{rate:.1f}", *peak, status
-
-
-def _align(row: Sequence[str], widths: Sequence[int]) -> str:
-    cells = [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:-1], widths[1:-1], strict=True)), row[-1]]
-    return "  ".join(cells)

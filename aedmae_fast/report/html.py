@@ -22,10 +22,10 @@ from aedmae_fast.engine.table import read_columns
 from aedmae_fast.files import replacing
 from aedmae_fast.model.region import Region
 from aedmae_fast.report import heat
-from aedmae_fast.report.console import printable
 from aedmae_fast.report.film import Shots, Track, can_seek, shoot, span
 from aedmae_fast.report.normal import NormalScores
 from aedmae_fast.report.picture import WIDTH
+from aedmae_fast.text import printable
 
 __all__ = ["MOST", "write_report"]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from aedmae_fast.engine.table import read_columns
 from aedmae_fast.files import replacing_picture
-from aedmae_fast.report.console import printable
+from aedmae_fast.text import printable
 
 
 def require_matplotlib() -> None:

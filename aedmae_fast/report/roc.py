@@ -12,7 +12,7 @@ from sklearn.metrics import roc_curve
 from aedmae_fast.evaluation.auc import ScoredClip, micro_auc
 from aedmae_fast.evaluation.rbdc_tbdc import Curves
 from aedmae_fast.files import replacing_picture
-from aedmae_fast.report.console import printable
+from aedmae_fast.text import printable
 
 __all__ = ["plot_clip", "plot_detection", "plot_roc"]
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from aedmae_fast.config import ModelConfig
 from aedmae_fast.evaluation.layouts import read_dataset
 from aedmae_fast.model.region import Region
-from aedmae_fast.report.console import Console, printable
+from aedmae_fast.report.console import Console
+from aedmae_fast.text import printable
 from aedmae_fast.training.cache import Clips, listed_clips, load_clips, require_room
 from aedmae_fast.training.data import TrainingFrames
 from aedmae_fast.training.objects import cut_objects

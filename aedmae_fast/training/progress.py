@@ -8,7 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-INTERVAL = 30.0  # seconds between lines where there is no terminal
+from aedmae_fast.report.console import PLAIN_INTERVAL
+from aedmae_fast.text import duration
 
 
 class Progress:
@@ -32,7 +33,7 @@ class Progress:
         self._count += count
         if self._bar is not None:
             self._bar.update(count)
-        elif not self._quiet and time.perf_counter() - self._spoke > INTERVAL:
+        elif not self._quiet and time.perf_counter() - self._spoke > PLAIN_INTERVAL:
             self._spoke = time.perf_counter()
             tqdm.write(f"{self._what}: {self._count} {self._unit}, {self.left()}", file=sys.stderr)
 
@@ -49,10 +50,3 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
-
-
-def duration(seconds: float) -> str:
-    """``1:02:03`` or ``2:03``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
