@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from aedmae_fast.engine.table import read_columns
-from aedmae_fast.files import replacing_picture
-from aedmae_fast.text import printable
+from aedmae_fast.report.figure import new_figure, plain, save_figure
 
 
 def require_matplotlib() -> None:
@@ -28,10 +27,8 @@ def plot_scores(csv: Path, path: Path, title: str, preset: str) -> None:
         OSError: the CSV cannot be read, or the file cannot be written.
         ValueError: it is no CSV of scores.
     """
-    from matplotlib.figure import Figure  # without pyplot: no display, no global state
-
     time_s, score, raw = read_columns(csv, ("time_s", "score", "raw"))
-    figure = Figure(figsize=(10, 3), layout="constrained")
+    figure = new_figure(10, 3)
     axes = figure.subplots()
     behind = axes.twinx()
     behind.plot(time_s, raw, color="0.75", linewidth=0.8)
@@ -45,8 +42,7 @@ def plot_scores(csv: Path, path: Path, title: str, preset: str) -> None:
         axes.annotate(f"frame {frame}", (time_s[frame], score[frame]), textcoords="offset points", xytext=(6, 0))
     axes.set_xlabel("time [s]")
     axes.set_ylabel(f"score ({preset})", color="tab:red")
-    axes.set_title(printable(title).replace("$", r"\$"), fontsize=10)
+    axes.set_title(plain(title), fontsize=10)
     if len(np.unique(time_s)) > 1:
         axes.set_xlim(time_s[0], time_s[-1])
-    with replacing_picture(path) as part:
-        figure.savefig(part, dpi=100)
+    save_figure(figure, path)

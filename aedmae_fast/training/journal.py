@@ -17,6 +17,7 @@ from PIL import Image
 from aedmae_fast.files import replacing, replacing_picture
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.ops.patches import unpatchify
+from aedmae_fast.report.figure import new_figure, save_figure
 from aedmae_fast.training.data import Batch
 from aedmae_fast.training.things import Bytes
 
@@ -77,6 +78,11 @@ class Journal:
 
 
 def write_csv(history: History, path: Path) -> None:
+    """A row per epoch; what a phase does not have is left empty.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     with replacing(path) as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="")
         writer.writeheader()
@@ -85,10 +91,8 @@ def write_csv(history: History, path: Path) -> None:
 
 def plot_losses(history: History, path: Path) -> None:
     """Total loss over epochs, a panel for each phase."""
-    from matplotlib.figure import Figure  # without pyplot: no display, no global state
-
     phases = list(dict.fromkeys(row["phase"] for row in history))
-    figure = Figure(figsize=(5 * len(phases), 3.2), layout="constrained")
+    figure = new_figure(5 * len(phases), 3.2)
     for axes, phase in zip(figure.subplots(1, len(phases), squeeze=False)[0], phases, strict=True):
         rows = [row for row in history if row["phase"] == phase]
         for name in ("total", "reconstruction", "class"):
@@ -96,8 +100,7 @@ def plot_losses(history: History, path: Path) -> None:
                 axes.plot([row["epoch"] for row in rows], [row[name] for row in rows], label=name)
         axes.set(title=phase, xlabel="epoch", ylabel="loss", yscale="log")
         axes.legend()
-    with replacing_picture(path) as part:
-        figure.savefig(part, dpi=100)
+    save_figure(figure, path)
 
 
 @torch.no_grad()
