@@ -145,7 +145,7 @@ class PixelAuc:
         """
         if values.dtype != np.float16:
             raise TypeError(f"values: expected float16, found {values.dtype}")
-        bins = (values + np.float16(0)).view(np.uint16)  # the sum turns -0.0 into 0.0
+        bins = bits_of(values)
         if int(bins.max()) >= self.BINS:
             raise ValueError("values: expected finite numbers >= 0, found a negative, NaN or infinite one")
         rows, columns = nearest(mask.shape[0], bins.shape[0]), nearest(mask.shape[1], bins.shape[1])
@@ -172,6 +172,11 @@ class PixelAuc:
         values = np.tile(np.arange(self.BINS), 2)
         seen = counts > 0
         return float(roc_auc_score(labels[seen], values[seen], sample_weight=counts[seen]))
+
+
+def bits_of(values: NDArray[np.float16]) -> NDArray[np.uint16]:
+    """Bit patterns of numbers >= 0, which ascend with them; -0.0 counts as 0.0, and those of others come last."""
+    return (values + np.float16(0)).view(np.uint16)  # the sum turns -0.0 into 0.0
 
 
 def nearest(target: int, source: int) -> NDArray[np.intp]:

@@ -35,6 +35,8 @@ from scipy.sparse import csgraph
 from sklearn.metrics import auc
 
 from aedmae_fast.engine.map_file import Maps
+from aedmae_fast.evaluation.auc import bits_of
+from aedmae_fast.evaluation.ground_truth import Mask
 from aedmae_fast.evaluation.map_store import MapStore
 
 __all__ = ["ALPHA", "BETA", "Curves", "Truth", "area", "boxes_of", "match", "sweep", "thresholds_of", "truth_of"]
@@ -44,7 +46,6 @@ THRESHOLDS = 120  # of a sweep over all pixels; it ends before the last one
 NEIGHBOURS = np.ones((3, 3), dtype=np.int8)  # a component's pixels touch by edge or corner
 
 Boxes = NDArray[np.float64]  # [n, 4] top, left, bottom, right in pixels of the ground truth, half-open
-Mask = NDArray[np.bool_]  # [H, W]
 
 
 @dataclass(frozen=True)
@@ -175,11 +176,10 @@ def thresholds_of(store: MapStore, clips: Iterable[int], count: int = THRESHOLDS
     Returns:
         float64 [at most ``count``], descending, each of them a value that occurs.
     """
-    histogram = np.zeros(0x10000, dtype=np.int64)  # by bit pattern, which ascends with the (non-negative) number
+    histogram = np.zeros(0x10000, dtype=np.int64)  # by bit pattern
     for clip in clips:
         for values in store.maps(clip):
-            bits = (values + np.float16(0)).view(np.uint16)  # the sum turns -0.0 into 0.0
-            histogram += np.bincount(bits.ravel(), minlength=len(histogram))
+            histogram += np.bincount(bits_of(values).ravel(), minlength=len(histogram))
     bins = np.flatnonzero(histogram)[::-1]
     over = np.cumsum(histogram[bins])  # pixels at or above
     wanted = np.geomspace(1, over[-1], count).clip(max=over[-1])
