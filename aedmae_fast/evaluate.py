@@ -104,7 +104,10 @@ def _evaluate(options: argparse.Namespace, console: Console) -> int:
     console.say(f"aedmae_fast {__version__}: {len(clips)} test clips of {printable(str(options.data))}")
     console.say(f"  {anomalous} of {frames} frames are anomalous")
     if anomalous in (0, frames):
-        raise ValueError(f"{options.data}: all {frames} frames have label {int(anomalous > 0)}: there is no ROC")
+        raise ValueError(
+            f"{options.data}: all {frames} frames have label {int(anomalous > 0)}: there is no ROC; expected test clips"
+            " with normal frames (0) and with anomalous ones (1) among them"
+        )
     report_paths = _report_paths(options)  # where nothing can be written is known before hours of scoring
     with MapStore() as maps, MapStore() as baseline_maps:
         scored, settings = (_score if options.checkpoint else _read)(options, console, clips, maps)

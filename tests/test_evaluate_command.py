@@ -257,7 +257,7 @@ def test_labels_without_a_roc_are_told_before_anything_is_scored(
     for name in CLIPS:
         (data / "test" / "labels" / f"{name}.txt").write_text(f"{label}\n" * FRAMES)
     code, _, err = evaluate("--scores", scores)
-    assert (code, f"all {3 * FRAMES} frames have label {label}: there is no ROC" in err) == (TROUBLE, True)
+    assert (code, f"all {3 * FRAMES} frames have label {label}: there is no ROC; expected" in err) == (TROUBLE, True)
     assert "scoring" not in err
 
 

@@ -98,7 +98,10 @@ def micro_auc(clips: Sequence[ScoredClip]) -> float:
         raise ValueError("no clips to evaluate")
     labels = np.concatenate([clip.labels for clip in clips])
     if labels.min() == labels.max():
-        raise ValueError(f"all {len(labels)} frames of {len(clips)} clips have label {labels[0]}: there is no ROC")
+        raise ValueError(
+            f"all {len(labels)} frames of {len(clips)} clips have label {labels[0]}: there is no ROC; expected normal"
+            " frames (0) and anomalous ones (1) among them"
+        )
     return float(roc_auc_score(labels, np.concatenate([clip.scores for clip in clips])))
 
 
@@ -166,7 +169,7 @@ class PixelAuc:
             ValueError: all pixels have the same label.
         """
         if not self.both_labels:
-            raise ValueError("all pixels have the same label: there is no ROC")
+            raise ValueError("all pixels have the same label: there is no ROC; expected masks with both")
         counts = np.concatenate([self._normal, self._anomalous])
         labels = np.repeat([0, 1], self.BINS)
         values = np.tile(np.arange(self.BINS), 2)
