@@ -90,6 +90,11 @@ class TrainingFrames:
         return sample, ids_shuffle
 
     def batch(self, indices: Sequence[int], epoch: int) -> Batch:
+        """The samples of these frames, counted over all clips, as they are in this epoch.
+
+        Raises:
+            IndexError: there is no such frame.
+        """
         count, size = len(indices), (self.config.height, self.config.width)
         windows = np.empty((count, len(WINDOW), *size, CHANNELS), np.uint8)
         target, gradient = (np.empty((count, *size, CHANNELS), np.uint8) for _ in range(2))
@@ -155,6 +160,7 @@ class Loader:
         return len(self._frames) // self._batch_size
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
+        """This process's part of each batch of an epoch, counted from 0 over both phases, in the epoch's own order."""
         order = np.random.default_rng([self._frames.settings.seed, epoch, ORDER]).permutation(len(self._frames))
         batches = order[: self.steps * self._batch_size].reshape(self.steps, self._batch_size)
         waiting: deque[Future[Batch]] = deque()

@@ -37,8 +37,11 @@ def teacher_loss(prediction: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     fused one would save half (``benchmarks/ops.py --ops weighted_mse``).
 
     Args:
-        prediction, target: [B, L, 4*d*d].
-        weights: [B, L], each row summing to 1 (:func:`aedmae_fast.ops.patch_weights`).
+        prediction, target: float32 [B, L, 4*d*d], in units of normalised pixels (-1..1).
+        weights: float32 [B, L], each row summing to 1 (:func:`aedmae_fast.ops.patch_weights`).
+
+    Returns:
+        float32 scalar, >= 0.
     """
     return ((prediction - target).square().mean(dim=-1) * weights).sum()
 
@@ -49,8 +52,11 @@ def student_loss(student: Tensor, teacher: Tensor, ids_shuffle: Tensor, kept: in
     Gradients flow into the student only.
 
     Args:
-        student, teacher: [B, L, 4*d*d].
+        student, teacher: float32 [B, L, 4*d*d], in units of normalised pixels (-1..1).
         ids_shuffle: int64 [B, L]; the tokens from position ``kept`` on are masked.
+
+    Returns:
+        float32 scalar, >= 0.
     """
     masked = torch.ones_like(student[..., 0]).scatter(1, ids_shuffle[:, :kept], 0.0)  # [B, L]
     return ((student - teacher.detach()).square().mean(dim=-1) * masked).sum() / masked.sum()
@@ -62,12 +68,23 @@ def weighted_student_loss(student: Tensor, teacher: Tensor, weights: Tensor) -> 
     Gradients flow into the student only.
 
     Args:
-        student, teacher: [B, L, 4*d*d].
-        weights: [B, L], each row summing to 1: the weights of the teacher's loss.
+        student, teacher: float32 [B, L, 4*d*d], in units of normalised pixels (-1..1).
+        weights: float32 [B, L], each row summing to 1: the weights of the teacher's loss.
+
+    Returns:
+        float32 scalar, >= 0.
     """
     return teacher_loss(student, teacher.detach(), weights)
 
 
 def class_loss(logit: Tensor, abnormal: Tensor) -> Tensor:
-    """Eq. 5: binary cross-entropy of "the frame holds a synthetic anomaly"; logit [B], abnormal bool [B]."""
+    """Eq. 5: binary cross-entropy of "the frame holds a synthetic anomaly", its mean over the batch.
+
+    Args:
+        logit: float32 [B], any real number: the logarithm of the odds.
+        abnormal: bool [B].
+
+    Returns:
+        float32 scalar, >= 0.
+    """
     return F.binary_cross_entropy_with_logits(logit, abnormal.to(logit.dtype))

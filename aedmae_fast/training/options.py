@@ -167,6 +167,7 @@ def note_on_average(settings: TrainSettings, steps_per_epoch: int) -> str | None
 def choices_of(
     options: argparse.Namespace, settings: TrainSettings, config: ModelConfig, place: Place
 ) -> dict[str, Choice]:
+    """What the run is made of, and why, for the console."""
     if _given(options, ["height", "width", "patch"]):
         why = f"{_config_name(options)}, changed as asked for"
     elif options.config != "auto":

@@ -101,6 +101,7 @@ class StudentPhase:
 
 
 def student_modules(model: AedMae) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """What the student does not share with the teacher: its block, norm and head."""
     return model.decoder_student_block, model.decoder_student_norm, model.decoder_student_pred
 
 

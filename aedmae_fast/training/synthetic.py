@@ -118,6 +118,7 @@ class ProceduralAnomalies:
         return np.argwhere(self.inside)
 
     def draw(self, scene: int, rng: Rng) -> Placed:
+        """A shape or, in a scene that has things, one of them: too fast (the likeliest), large, dressed, misplaced."""
         things = self.cutouts.things[scene]
         kinds: list[Callable[[int, Rng], Placed]] = [self._shape]
         if things:

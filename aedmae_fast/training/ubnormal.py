@@ -57,6 +57,7 @@ class UBnormalAnomalies:
         return np.argwhere(self.inside)
 
     def draw(self, scene: int, rng: Rng) -> Placed:
+        """Any of the things, whatever the scene, at any place; half of the time mirrored, 0.6 to 1.4 times as large."""
         thing = self.things[rng.integers(len(self.things))]
         if self.inside is None:
             spot = np.array(self.size) * rng.uniform(0.1, 0.9, 2)
