@@ -15,6 +15,7 @@ from aedmae_fast.ops import native
 from aedmae_fast.ops.library import BACKENDS
 from aedmae_fast.version import __version__
 from aedmae_fast.video.nvdec import why_no_nvdec
+from aedmae_fast.video.survey import why_no_dali
 
 __all__ = ["describe"]
 
@@ -41,7 +42,10 @@ def describe() -> dict[str, Any]:
             **_cpu(),
         },
         "cuda": {"kernels": _cuda_kernels(), "torch": torch.version.cuda or "built without CUDA", **_gpus()},
-        "decoders": {"nvdec": f"none: {reason}" if (reason := why_no_nvdec()) else "PyAV, where the driver has NVDEC"},
+        "decoders": {
+            "nvdec": f"none: {reason}" if (reason := why_no_nvdec()) else "PyAV, where the driver has NVDEC",
+            "dali": f"none: {reason}" if (reason := why_no_dali()) else "to be had",
+        },
         "ops": {name: _backends(name) for name in sorted(BACKENDS)},
     }
 

@@ -10,6 +10,7 @@ import pytest
 from aedmae_fast import env, ops
 from aedmae_fast.ops import native
 from aedmae_fast.sources import fingerprint
+from aedmae_fast.video.survey import why_no_dali
 
 
 def test_every_op_says_what_it_runs_on() -> None:
@@ -26,6 +27,7 @@ def test_it_prints_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines["cpu isa"].strip().startswith(native.cpu().isa())
     assert lines["cpu amx"].strip() == (f"none: {reason}" if (reason := native.cpu().why_no_amx()) else "to be had")
     assert ("amx" in native.cpu().isas()) == (not reason)
+    assert lines["decoders dali"].strip() == (f"none: {why}" if (why := why_no_dali()) else "to be had")
     assert {f"ops {name} cuda".strip() for name in env.describe()["ops"]} <= {name.strip() for name in lines}
 
 

@@ -18,6 +18,7 @@ from aedmae_fast.ops import native
 from aedmae_fast.ops.triton import why_no_fp8
 from aedmae_fast.video import Decoder
 from aedmae_fast.video.nvdec import why_no_nvdec
+from aedmae_fast.video.survey import why_no_dali
 
 
 class Choice(NamedTuple):
@@ -152,6 +153,8 @@ def check_decoder(wish: str, device: str) -> None:
         raise ChoiceError(f"decoder: {wish!r} decodes on a GPU, but the device is {device}; use auto or pyav")
     if wish == "nvdec" and (reason := why_no_nvdec()):
         raise ChoiceError(f"decoder: 'nvdec' asked for, but {reason}; use auto, pyav or dali")
+    if wish == "dali" and (reason := why_no_dali()):
+        raise ChoiceError(f"decoder: 'dali' asked for, but {reason}; use auto, pyav or nvdec")
 
 
 def choose_preset(wish: str | ScoringPreset, config: ModelConfig) -> tuple[ScoringPreset, Choice]:

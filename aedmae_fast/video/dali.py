@@ -5,7 +5,7 @@ over for ever: the frames' indices tell the padding, and the number of sequences
 and takes those that DALI is known to get wrong; where a pipeline fails midway, or gives fewer frames than the file has
 packets, PyAV reads on from that frame, and the verdict is PyAV's. Damage that the hardware conceals goes unnoticed.
 
-This is the only module that imports ``nvidia.dali``. Written against DALI 2.4. On a CPU it decodes VP8, VP9 and Motion
+Only this module decodes with ``nvidia.dali``. Written against DALI 2.4. On a CPU it decodes VP8, VP9 and Motion
 JPEG, to BGR: for tests of what is said above. On a GPU it has not been run yet.
 """
 
@@ -23,11 +23,11 @@ from torch.utils.dlpack import from_dlpack
 
 from aedmae_fast.video import Chunk, Outcome, Video
 from aedmae_fast.video.pyav import PyavVideo, survey
-from aedmae_fast.video.survey import Survey, why_not_dali
+from aedmae_fast.video.survey import Survey, why_no_dali, why_not_dali
 from aedmae_fast.video.verdict import judge
 
 try:
-    from nvidia.dali import Pipeline, backend, fn, types
+    from nvidia.dali import Pipeline, fn, types
 except ImportError as error:
     raise ImportError(f"decoder='dali' needs DALI: pip install nvidia-dali-cuda130 ({error})") from error
 
@@ -44,8 +44,8 @@ def open_file(path: Path, device: str = "cuda") -> Video:
         ValueError: ``device`` is a CUDA device, and DALI sees none.
     """
     kind: Literal["cuda", "cpu"] = "cpu" if torch.device(device).type == "cpu" else "cuda"
-    if kind == "cuda" and not backend.GetCUDADeviceCount():
-        raise ValueError("decoder='dali': DALI sees no CUDA device; use 'pyav'")
+    if kind == "cuda" and (reason := why_no_dali()):
+        raise ValueError(f"decoder='dali': {reason}; use 'pyav'")
     found = survey(path)
     return PyavVideo(path) if why_not_dali(found, kind) else DaliVideo(found, device)
 

@@ -11,7 +11,7 @@ from typing import Literal
 from aedmae_fast.video import Matrix, VideoInfo
 from aedmae_fast.video.verdict import Met, Promise
 
-__all__ = ["NVDEC_CODECS", "Survey", "why_not_dali"]
+__all__ = ["NVDEC_CODECS", "Survey", "why_no_dali", "why_not_dali"]
 
 NVDEC_CODECS = {"av1", "h264", "hevc", "vp9"}  # those of NVDEC whose every bit is specified: the planes of any decoder
 _CODECS = {"cuda": NVDEC_CODECS, "cpu": {"mjpeg", "vp8", "vp9"}}
@@ -32,6 +32,15 @@ class Survey:
     times: tuple[float, ...]  # seconds from the first frame on, of every shown frame; empty where a packet tells none
     promise: Promise
     met: Met  # as if every shown packet had given a frame
+
+
+def why_no_dali() -> str:
+    """Why DALI cannot decode on a GPU here, in one line; empty where it can be tried. Loads it where it is there."""
+    try:
+        from nvidia.dali import backend  # not above: large and optional
+    except ImportError as error:
+        return f"DALI cannot be imported ({error}): pip install nvidia-dali-cuda130"
+    return "" if backend.GetCUDADeviceCount() else "DALI sees no CUDA device"
 
 
 def why_not_dali(found: Survey, device: Literal["cuda", "cpu"]) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
 
+from aedmae_fast.engine.choose import ChoiceError, check_decoder
 from aedmae_fast.video import Chunk, Status, VideoError
 from aedmae_fast.video.pyav import PyavVideo, survey
-from aedmae_fast.video.survey import why_not_dali
+from aedmae_fast.video.survey import why_no_dali, why_not_dali
 from aedmae_fast.video.verdict import judge
 from tests.clips import cut, write_clip
 
@@ -91,3 +94,15 @@ def test_what_is_no_video_is_an_error(tmp_path: Path) -> None:
     path.write_text("no video")
     with pytest.raises(VideoError, match="not a video"):
         survey(path)
+
+
+def test_without_dali_or_a_device_for_it_the_choice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not every file fails."""
+    monkeypatch.setitem(sys.modules, "nvidia.dali", None)
+    with pytest.raises(ChoiceError, match=r"'dali' asked for, but DALI cannot be imported \(.*\): pip install nvidia"):
+        check_decoder("dali", "cuda")
+    for count, reason in ((0, "DALI sees no CUDA device"), (1, "")):
+        backend = SimpleNamespace(GetCUDADeviceCount=lambda count=count: count)
+        monkeypatch.setitem(sys.modules, "nvidia.dali", SimpleNamespace(backend=backend))
+        assert why_no_dali() == reason
+    check_decoder("dali", "cuda")
