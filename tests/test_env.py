@@ -9,7 +9,7 @@ import pytest
 
 from aedmae_fast import env, ops
 from aedmae_fast.ops import native
-from aedmae_fast.sources import fingerprint
+from aedmae_fast.sources import OURS, fingerprint
 from aedmae_fast.video.survey import why_no_dali
 
 
@@ -37,8 +37,11 @@ def test_kernels_of_other_sources_are_refused(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(native, "ROOT", tmp_path)
     native.cpu.cache_clear()
     native.cpu()  # no sources here, as beside an installed wheel
-    header = tmp_path / "csrc" / "cpu" / "levels.h"
+    header = tmp_path / OURS
     header.parent.mkdir(parents=True)
+    header.with_name("theirs.cpp").write_text("// another package's, in site-packages/csrc\n")
+    native.cpu.cache_clear()
+    native.cpu()
     header.write_text("// other sources\n")
     native.cpu.cache_clear()
     with pytest.raises(ImportError, match=rf"built from {built}, but .* in {tmp_path} are \w{{12}}: run `pip install"):
@@ -47,12 +50,14 @@ def test_kernels_of_other_sources_are_refused(tmp_path: Path, monkeypatch: pytes
 
 
 def test_the_fingerprint_is_of_the_sources_alone(tmp_path: Path) -> None:
-    (tmp_path / "csrc").mkdir()
     seen = {fingerprint(tmp_path)}
+    (tmp_path / OURS).parent.mkdir(parents=True)
+    (tmp_path / OURS).touch()
+    seen.add(fingerprint(tmp_path))
     for name, content in (("a.h", "1"), ("a.h", "2"), ("b.cu", "2"), ("b.cpp", "2")):
         (tmp_path / "csrc" / name).write_text(content)
         seen.add(fingerprint(tmp_path))
-    assert len(seen) == 5
+    assert len(seen) == 6
     (tmp_path / "csrc" / "a.h~").write_text("3")  # an editor's
     assert fingerprint(tmp_path) in seen
 
