@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, how many may be open; what is an image, and which folders hold ours."""
+"""Files that appear whole or not at all, how many may be open; which folders hold pictures of ours."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from pathlib import Path
 
 PART = ".part-"  # a file that is being written; then the process's number and one of its own
 PICTURES_MARK = ".aedmae_fast"  # in folders of pictures that were drawn, which are no frames of a video
-# What images are read as, whatever their names: Pillow knows others that start programs, such as Ghostscript.
-IMAGE_FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 MOST_OPEN_FILES = 65_536  # about as many as the kernel maps into one process
 _numbers = itertools.count()
 

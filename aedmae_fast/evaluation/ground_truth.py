@@ -20,8 +20,8 @@ from PIL import Image
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from aedmae_fast.files import IMAGE_FORMATS
 from aedmae_fast.video import open_video
+from aedmae_fast.video.image_files import BROKEN_IMAGE, IMAGE_FORMATS
 from aedmae_fast.video.images import frame_paths
 from aedmae_fast.video.pyav import survey
 
@@ -30,6 +30,7 @@ __all__ = [
     "Mask",
     "Objects",
     "count_frames",
+    "grey_image",
     "image_masks",
     "interval_labels",
     "mask_labels",
@@ -108,14 +109,17 @@ def mat_masks(path: Path) -> Iterator[Mask]:
 def image_masks(folder: Path) -> Iterator[Mask]:
     """A folder of images, one a frame in natural order, non-zero where anomalous (UCSD)."""
     for path in frame_paths(folder):
-        yield _grey(path) != 0
+        yield grey_image(path) != 0
 
 
-def _grey(path: Path) -> NDArray[np.uint8]:
+def grey_image(path: Path) -> NDArray[np.uint8]:
+    """An image as grey levels [H, W]."""
     try:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
             return np.asarray(image.convert("L"))
-    except (OSError, SyntaxError) as error:
+    except BROKEN_IMAGE as error:
+        if getattr(error, "filename", None):  # of the file system, and names it
+            raise
         raise ValueError(f"{path}: not an image that can be read ({error})") from error
 
 
@@ -168,7 +172,7 @@ def track_masks(folder: Path, name: str, tracks: Iterable[tuple[int, int, int]],
     for frame in range(count_frames(video)):
         objects = [number for number, first, last in listed if first <= frame <= last]
         if objects:
-            yield np.isin(_grey(folder / f"{name}_{frame:04d}_gt.png"), objects)
+            yield np.isin(grey_image(folder / f"{name}_{frame:04d}_gt.png"), objects)
         else:
             yield np.zeros((opened.info.height, opened.info.width), dtype=bool)
 
@@ -177,7 +181,7 @@ def track_objects(folder: Path, name: str, tracks: Sequence[tuple[int, int, int]
     """UBnormal's objects, frame by frame, tracks being numbered from 0 on; see :func:`track_masks`."""
     for frame in range(count_frames(video)):
         present = {track: number for track, (number, first, last) in enumerate(tracks) if first <= frame <= last}
-        objects = _grey(folder / f"{name}_{frame:04d}_gt.png") if present else np.zeros((0, 0), np.uint8)
+        objects = grey_image(folder / f"{name}_{frame:04d}_gt.png") if present else np.zeros((0, 0), np.uint8)
         yield {track: np.asarray(objects == number) for track, number in present.items()}
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from aedmae_fast.config import CHANNELS
-from aedmae_fast.files import IMAGE_FORMATS
+from aedmae_fast.video.image_files import BROKEN_IMAGE, IMAGE_FORMATS
 
 __all__ = ["Region", "load_region"]
 
@@ -77,7 +77,7 @@ def load_region(path: str | Path, size: tuple[int, int]) -> Region:
     try:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
             grey = image.convert("L").resize((width, height), Image.Resampling.BOX)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except BROKEN_IMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the file, and names it
             raise
         raise ValueError(f"region: {path} is no whole image; expected one that is white where to look") from error

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from aedmae_fast.evaluation.ground_truth import tracks_of
+from aedmae_fast.evaluation.ground_truth import grey_image, tracks_of
 from aedmae_fast.evaluation.layouts import ubnormal_names, ubnormal_video
-from aedmae_fast.files import IMAGE_FORMATS
 from aedmae_fast.training.cache import load_clips
 from aedmae_fast.training.objects import Part, cut_thing
 from aedmae_fast.training.sample import Piece
@@ -81,7 +80,7 @@ def read_ubnormal(
     ``inside``, bool [H, W], is where they may be placed; None: anywhere.
 
     Raises:
-        ValueError: not UBnormal's layout, or nothing could be cut.
+        ValueError: not UBnormal's layout, a mask is damaged, or nothing could be cut.
         OSError: a file is missing or unreadable.
     """
     things: list[Thing] = []
@@ -108,8 +107,7 @@ def _cut_video(video: Path, name: str, size: tuple[int, int]) -> Iterator[Thing]
 
 def _part(file: Path, number: int, size: tuple[int, int]) -> Part | None:
     """The object's pixels in one frame; None where there are hardly any."""
-    with Image.open(file, formats=IMAGE_FORMATS) as image:
-        objects: NDArray[np.uint8] = np.asarray(image.convert("L").resize(size[::-1], Image.Resampling.NEAREST))
+    objects = np.asarray(Image.fromarray(grey_image(file)).resize(size[::-1], Image.Resampling.NEAREST))
     mask = objects == number
     if mask.sum() < SMALLEST:
         return None

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 import sys
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +15,9 @@ import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from aedmae_fast.files import IMAGE_FORMATS
 from aedmae_fast.ops.frame_prep import MAX_SIZE
 from aedmae_fast.video import Chunk, Outcome, Status, VideoError, VideoInfo
+from aedmae_fast.video.image_files import BROKEN_IMAGE, IMAGE_FORMATS
 from aedmae_fast.video.pulse import pulse
 
 __all__ = [
@@ -35,20 +33,7 @@ __all__ = [
 FRAMES_FPS = 25.0  # images carry no rate; UCSD, Avenue and ShanghaiTech were filmed at 10 to 25 frames per second
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
-# What Pillow raises for damaged files: it has no common base class for it.
 _named_dark: set[Path] = set()  # folders of which it was said that they are almost black: once is enough
-_BROKEN = (
-    OSError,  # truncated data, and UnidentifiedImageError
-    SyntaxError,  # broken PNG chunks
-    ArithmeticError,
-    EOFError,
-    LookupError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 
 
 class ImageFolder:
@@ -111,7 +96,7 @@ class ImageFolder:
             pulse()
             try:
                 plane = _read(path, warn=self._begin + index == 0)
-            except _BROKEN as error:
+            except BROKEN_IMAGE as error:
                 broken.append(f"{path.name}: {_one_line(error)}")
                 passing |= _is_passing(error)
                 continue
@@ -157,7 +142,7 @@ def _first_size(folder: Path, images: list[Path]) -> tuple[int, int]:
     for path in images:
         try:
             return _size(path)
-        except _BROKEN as error:
+        except BROKEN_IMAGE as error:
             passing |= _is_passing(error)
     reason = f"none of {len(images)} images can be read: {images[0].name}, ..."
     raise VideoError(folder, Status.UNREADABLE, reason, passing)
@@ -203,7 +188,7 @@ def _pages(image: Image.Image) -> int:
     """How many pictures a file holds. In a TIFF, where the next one should be told there may be anything."""
     try:
         return getattr(image, "n_frames", 1)
-    except _BROKEN:
+    except BROKEN_IMAGE:
         image.seek(0)
         return 1
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.io import savemat
 
-from aedmae_fast.evaluation.ground_truth import count_frames, mat_masks, text_labels
+from aedmae_fast.evaluation.ground_truth import count_frames, image_masks, mat_masks, text_labels
 from aedmae_fast.video import open_video
 from tests.clips import write_clip
 from tests.training.scenes import make_clip, write_frames
@@ -46,3 +47,26 @@ def test_labels_in_another_encoding_are_named(tmp_path: Path) -> None:
     (tmp_path / "1.txt").write_bytes(b"0 1 \xe9")
     with pytest.raises(ValueError, match=r"1\.txt: expected one 0 or 1 a frame"):
         text_labels(tmp_path / "1.txt")
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's, of what it skips
+@pytest.mark.parametrize("suffix", ["bmp", "png", "tif"])
+def test_a_damaged_mask_is_named(tmp_path: Path, suffix: str) -> None:
+    """Whatever Pillow raises: each byte of a header in turn, and one that promises more pixels than Pillow opens."""
+    path = tmp_path / f"001.{suffix}"
+    Image.fromarray(np.eye(8, dtype=np.uint8)).save(path)
+    whole = path.read_bytes()
+    damaged = [whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :] for at in range(len(whole))]
+    if suffix == "bmp":
+        damaged.append(whole[:18] + b"\xff\xff\x0f\0" * 2 + whole[26:])  # width and height
+    errors = []
+    for content in damaged:
+        path.write_bytes(content)
+        try:
+            list(image_masks(tmp_path))
+        except Exception as error:
+            errors.append(error)
+    assert errors
+    for error in errors:
+        assert isinstance(error, ValueError)
+        assert str(error).startswith(f"{path}: not an image that can be read")

@@ -101,3 +101,11 @@ def test_a_missing_mask_names_the_file(tmp_path: Path) -> None:
     missing.unlink()
     with pytest.raises(OSError, match=missing.name):
         read_ubnormal(tmp_path, (H // 2, W // 2))
+
+
+def test_a_damaged_mask_names_the_file(tmp_path: Path) -> None:
+    make_tree(tmp_path)
+    damaged = tmp_path / "Scene3" / f"{NAME}_annotations" / f"{NAME}_0008_gt.png"
+    damaged.write_bytes(damaged.read_bytes()[:40])
+    with pytest.raises(ValueError, match=f"{damaged.name}: not an image that can be read"):
+        read_ubnormal(tmp_path, (H // 2, W // 2))
