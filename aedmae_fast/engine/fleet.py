@@ -42,7 +42,7 @@ class Fleet:
     Args:
         checkpoint: as :func:`aedmae_fast.load_model` takes it; every process loads it.
         model: what it holds now. A process that finds other weights there, or another region, scores nothing.
-        devices: ``cpu``, ``cuda:N``; one that comes twice gets two processes.
+        devices: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, all of one kind; one that comes twice gets two processes.
         settings: as for :class:`Scorer`, but ``device``. Threads and workers that are ``auto`` share the cores.
 
     Raises:
@@ -74,7 +74,8 @@ class Fleet:
         precisions = {of_process["precision"]: of_process["device"] for of_process in self._settings}
         if len(precisions) > 1:
             raise ChoiceError(f"precision: 'auto' is different on the devices ({precisions}); ask for one")
-        self.choices["device"] = Choice(",".join(devices), f"asked for; {len(devices)} processes, a device each")
+        chosen_devices = ",".join(of_process["device"] for of_process in self._settings)
+        self.choices["device"] = Choice(chosen_devices, f"{len(devices)} processes, a device each")
 
     def score_unordered(
         self,

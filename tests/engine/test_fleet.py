@@ -190,6 +190,13 @@ def test_auto_shares_the_cores(tiny_model: AedMae, monkeypatch: pytest.MonkeyPat
     assert Fleet("none", tiny_model, ["cpu"] * 3, precision="fp32", threads=5)._settings[0]["threads"] == "5"
 
 
+def test_the_devices_are_those_that_were_chosen(tiny_model: AedMae) -> None:
+    """And not what was asked for, which may be none that torch knows."""
+    chosen = choose.choose_device("auto").value
+    devices = Fleet("none", tiny_model, ["auto"] * 2, precision="fp32")
+    assert devices.choices["device"].value == f"{chosen},{chosen}"
+
+
 def test_one_precision_for_all(tiny_model: AedMae, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = iter(("fp32", "bf16"))
     monkeypatch.setattr(choose, "choose_precision", lambda *_: choose.Choice(next(chosen), "a test"))
