@@ -297,7 +297,9 @@ class Job:
         if path.is_file():
             try:
                 manifest = json.loads(path.read_text())
-                found, entries = manifest["settings"], dict(manifest["files"])
+                found, entries = dict(manifest["settings"]), dict(manifest["files"])
+                for entry in entries.values():
+                    _ = entry["status"], entry["source"], entry["output"]  # all have these
             except (ValueError, KeyError, TypeError) as error:
                 if self._overwrite:
                     return {}, set(), True

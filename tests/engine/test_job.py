@@ -234,11 +234,24 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
         pass
 
 
-def test_a_foreign_manifest_is_not_overwritten(tmp_path: Path) -> None:
-    (tmp_path / MANIFEST).write_text("[]")
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        '{"a": 1}',
+        '{"settings": 1, "files": {}}',
+        '{"settings": {}, "files": {"a": {}}}',
+        '{"settings": {}, "files": {"a": "ok"}}',
+        '{"settings": {}, "files": {"a": [1]}}',
+    ],
+)
+def test_a_foreign_manifest_is_not_overwritten(tmp_path: Path, content: str) -> None:
+    (tmp_path / MANIFEST).write_text(content)
     with pytest.raises(JobError, match="not a manifest of ours"), Job(tmp_path, SETTINGS):
         pass
-    assert (tmp_path / MANIFEST).read_text() == "[]"
+    assert (tmp_path / MANIFEST).read_text() == content
+    with Job(tmp_path, SETTINGS, overwrite=True):
+        assert json.loads((tmp_path / MANIFEST).read_text())["files"] == {}
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
