@@ -110,7 +110,7 @@ def _evaluate(options: argparse.Namespace, console: Console) -> int:
         )
     report_paths = _report_paths(options)  # where nothing can be written is known before hours of scoring
     with MapStore() as maps, MapStore() as baseline_maps:
-        scored, settings = (_score if options.checkpoint else _read)(options, console, clips, maps)
+        scored, settings = (_score if options.scores is None else _read)(options, console, clips, maps)
         console.say(f"scoring the clips by {BASELINE}, for comparison")
         baseline = [
             ScoredClip(clip.name, clip.labels, frame_difference(clip.path, on_map=partial(baseline_maps.add, index)))

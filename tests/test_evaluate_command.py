@@ -213,8 +213,9 @@ def test_what_goes_wrong_is_said_in_a_line(evaluate: Run, scores: Path, data: Pa
     code, _, err = evaluate("--scores", scores / "nowhere")
     assert (code, "nowhere is no folder" in err) == (TROUBLE, True)
 
-    code, _, err = evaluate("--checkpoint", "untrained-mars")
-    assert (code, "untrained-mars: no such checkpoint" in err) == (TROUBLE, True)
+    for name in ("untrained-mars", ""):  # a variable that is not set
+        code, _, err = evaluate("--checkpoint", name)
+        assert (code, f"{name}: no such checkpoint" in err) == (TROUBLE, True)
 
     code, _, err = evaluate("--scores", scores, "--plot")
     assert (code, "say where to with --out" in err) == (TROUBLE, True)
