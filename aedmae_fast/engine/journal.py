@@ -38,7 +38,11 @@ class Journal:
         self._suspects = set(suspects)
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
         self._lock = threading.Lock()
-        self._write_suspects()
+        try:
+            self._write_suspects()
+        except BaseException:
+            os.close(self._file)
+            raise
 
     def __enter__(self) -> Journal:
         return self

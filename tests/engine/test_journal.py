@@ -102,3 +102,14 @@ def test_no_journal(path: Path) -> None:
     with Journal(path, []) as journal:
         journal.drop()
     assert not path.exists()
+
+
+def test_one_that_cannot_be_begun_leaves_no_file_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(journal: Journal) -> None:
+        raise OSError("no space left")
+
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(Journal, "_write_suspects", full)
+    with pytest.raises(OSError, match="no space left"):
+        Journal(path, ["a"])
+    assert os.listdir("/proc/self/fd") == before
