@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from aedmae_fast.config import CHANNELS, WINDOW
+from aedmae_fast.files import replacing
 from aedmae_fast.model.masks import mask_bank
 from aedmae_fast.model.network import AedMae
 
@@ -53,7 +54,9 @@ class _WithMasks(nn.Module):
 
 
 def export_onnx(model: AedMae, path: str | Path) -> None:
-    """Write ``model`` to one ONNX file, float32, batch size free, opset 20; its configuration in the metadata.
+    """Write ``model`` to one ONNX file, whole or not at all.
+
+    It is in float32, of opset 20, batch size free, with the configuration in its metadata.
 
     Args:
         model: a network in float32 on the CPU; it stays as it is.
@@ -70,8 +73,9 @@ def export_onnx(model: AedMae, path: str | Path) -> None:
     windows = torch.zeros(2, len(WINDOW), c.height, c.width, CHANNELS, dtype=torch.uint8)  # 2: 1 would be a constant
     outputs = ["teacher", "student", "class_logit"][: 3 if c.class_head else 2]
     free = {0: torch.export.Dim.DYNAMIC}
-    with warnings.catch_warnings():  # the exporter's, of its own parts
-        warnings.simplefilter("ignore")
+    with replacing(Path(path)) as part, warnings.catch_warnings():
+        part.touch()  # where nothing can be written is known before the export, which takes long
+        warnings.simplefilter("ignore")  # the exporter's, of its own parts
         program = torch.onnx.export(
             module,
             (windows, torch.arange(2)),
@@ -82,6 +86,6 @@ def export_onnx(model: AedMae, path: str | Path) -> None:
             external_data=False,
             verbose=False,
         )
-    assert program is not None
-    program.model.metadata_props["aedmae_fast.config"] = json.dumps(c.to_dict())
-    program.save(path)
+        assert program is not None
+        program.model.metadata_props["aedmae_fast.config"] = json.dumps(c.to_dict())
+        program.save(part)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -124,3 +125,25 @@ def test_the_extra_that_is_needed_is_named(
     assert export.main(["--checkpoint", "untrained-ped2", "--out", str(tmp_path / "model.onnx")]) == export.USAGE
     assert "pip install onnx onnxscript" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_file_is_whole_or_as_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
+    exports: list[torch.nn.Module] = []
+
+    def save(path: Path) -> None:
+        path.write_text("half of")
+        raise OSError("no space left")
+
+    def program(module: torch.nn.Module, *_: Any, **settings: Any) -> SimpleNamespace:
+        exports.append(module)
+        return SimpleNamespace(model=SimpleNamespace(metadata_props={}), save=save)
+
+    monkeypatch.setattr(torch.onnx, "export", program)
+    (tmp_path / "model.onnx").write_text("an earlier one")
+    with pytest.raises(OSError, match="no space left"):
+        export_onnx(AedMae(TINY), tmp_path / "model.onnx")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["an earlier one"]
+    with pytest.raises(FileNotFoundError):
+        export_onnx(AedMae(TINY), tmp_path / "nowhere" / "model.onnx")
+    assert len(exports) == 1, "where nothing can be written nothing is exported"
