@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def checked(frames: NDArray[np.uint8] | Tensor, order: str, shape: str) -> Tenso
     """
     if isinstance(frames, np.ndarray) and any(stride < 0 for stride in frames.strides):
         frames = np.ascontiguousarray(frames)  # a view such as frame[..., ::-1], which PyTorch cannot take
-    tensor = torch.as_tensor(frames)
+    tensor = _as_tensor(frames)
     if tensor.dtype != torch.uint8:
         raise TypeError(f"frames: expected uint8, found {tensor.dtype}")
     if tensor.ndim != shape.count(",") + 1 or tensor.shape[-1] != 3 or 0 in tensor.shape[-3:]:
@@ -58,6 +59,14 @@ def checked(frames: NDArray[np.uint8] | Tensor, order: str, shape: str) -> Tenso
     if order not in ("bgr", "rgb"):
         raise ValueError(f"order: expected 'bgr' or 'rgb', found {order!r}")
     return tensor.cpu()
+
+
+def _as_tensor(frames: NDArray[np.uint8] | Tensor) -> Tensor:
+    if not isinstance(frames, np.ndarray) or frames.flags.writeable:
+        return torch.as_tensor(frames)
+    with warnings.catch_warnings():  # of writing to what is read-only: nobody does
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.as_tensor(frames)
 
 
 def in_bgr(frames: Tensor, order: str) -> Tensor:

@@ -344,6 +344,19 @@ def test_a_clip_in_memory_is_not_copied(order: str) -> None:
     np.testing.assert_array_equal(found, frames if order == "bgr" else frames[..., ::-1])
 
 
+@pytest.mark.filterwarnings("error")
+def test_frames_that_are_read_only() -> None:
+    """As those of a mapped file, or of a Pillow image."""
+    frames = pixels(3)
+    frames.flags.writeable = False
+    torch.set_warn_always(True)
+    try:
+        found = [chunk.planes[0].numpy() for chunk in FramesInMemory(frames, 25, "bgr")]
+    finally:
+        torch.set_warn_always(False)
+    np.testing.assert_array_equal(np.concatenate(found), frames)
+
+
 @pytest.mark.parametrize(
     ("frames", "error", "message"),
     [
