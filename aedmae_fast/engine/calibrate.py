@@ -48,8 +48,8 @@ def calibrated(config: ModelConfig, precision: str) -> tuple[Way, str]:
     """
     ways = [Way(threads, frames) for threads in _thread_counts() for frames in FRAMES]
     key = _key(config, precision, ways)
-    if (known := _read().get(key)) is not None:
-        return Way(*known), f"measured here before; kept in {_path()}"
+    if (known := _read().get(key)) in ways:
+        return known, f"measured here before; kept in {_path()}"
     found, seconds = measure(ways, lambda way: _timer(way, config, precision))
     kept = f"kept in {_path()}" if _keep(key, found) else f"not kept: {_path()} cannot be written"
     return found, f"measured {len(ways)} ways in {seconds:.1f} s; {kept}"
@@ -114,12 +114,12 @@ def _path() -> Path:
     return Path(cache) / "aedmae_fast" / "calibration.json"
 
 
-def _read() -> dict[str, list[int]]:
+def _read() -> dict[str, Way]:
     """Empty where there is none, or something else."""
     path = _path()
     try:
         content = json.loads(path.read_text()) if path.is_absolute() else {}
-        return {str(key): [int(threads), int(frames)] for key, (threads, frames) in content.items()}
+        return {str(key): Way(int(threads), int(frames)) for key, (threads, frames) in content.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
@@ -131,7 +131,7 @@ def _keep(key: str, way: Way) -> bool:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:
-            part.write_text(json.dumps({**_read(), key: list(way)}, indent=1))
+            part.write_text(json.dumps({**_read(), key: way}, indent=1))
     except OSError:
         return False
     return True

@@ -91,6 +91,14 @@ def test_a_broken_file_is_measured_anew(cache: Path, content: str) -> None:
     assert calibrated(TINY, "fp32")[1].startswith("measured here before")
 
 
+def test_a_way_that_is_none_is_measured_anew(cache: Path) -> None:
+    calibrated(TINY, "fp32")
+    cache.write_text(json.dumps({key: [0, 4] for key in json.loads(cache.read_text())}))
+    way, known = calibrated(TINY, "fp32")
+    assert way.threads > 0
+    assert not known.startswith("measured here before")
+
+
 def test_a_cache_that_cannot_be_written_is_no_trouble(cache: Path) -> None:
     cache.parent.write_text("in the way")
     assert f"not kept: {cache} cannot be written" in calibrated(TINY, "fp32")[1]
