@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import os
@@ -16,12 +17,15 @@ from safetensors import safe_open
 
 from aedmae_fast import train
 from aedmae_fast.engine.scorer import Scorer
+from aedmae_fast.report.console import Console
 from aedmae_fast.training import gather
-from aedmae_fast.training.cache import listed_clips
+from aedmae_fast.training.cache import Clips, listed_clips
 from aedmae_fast.training.options import note_on_average
+from aedmae_fast.training.parallel import Place
 from aedmae_fast.training.settings import TrainSettings
 from aedmae_fast.training.state import State
 from tests.clips import write_clip
+from tests.conftest import TINY
 from tests.training.scenes import make_clip, write_frames
 
 SMALL = [
@@ -265,3 +269,12 @@ def test_an_average_that_lags_is_told(ema: float, epochs: int, expected: str | N
     """Of 10 epochs of 79 steps, 0.998 averages 500: what that gives is far from what was learned."""
     note = note_on_average(TrainSettings(teacher_epochs=epochs, student_epochs=1, ema=ema), 79)
     assert note is None if expected is None else note is not None and expected in note
+
+
+def test_more_processes_than_frames(videos: Path, tmp_path: Path) -> None:
+    options = argparse.Namespace(data=videos, out=tmp_path, cache="memory", frames=None, quiet=True)
+    place = Place(world=3)
+    gathering = gather.Gathering(options, TINY, None, 1, Console(quiet=True), place)
+    clips = Clips((), (np.zeros((2, TINY.height, TINY.width, 3), np.uint8),), (), "")
+    with pytest.raises(ValueError, match="2 frames for 3 processes; start no more than there are"):
+        gathering.frames(clips, None, TrainSettings())

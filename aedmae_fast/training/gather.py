@@ -93,8 +93,16 @@ class Gathering:
         return decoded
 
     def frames(self, clips: Clips, ubnormal: UBnormalAnomalies | None, settings: TrainSettings) -> TrainingFrames:
-        """Every frame as a sample, with a batch size that they can fill."""
+        """Every frame as a sample, with a batch size that they can fill.
+
+        Raises:
+            ValueError: there are fewer than processes.
+        """
         total = sum(map(len, clips.frames))
+        if total < self.place.world:
+            raise ValueError(
+                f"{self.options.data}: {total} frames for {self.place.world} processes; start no more than there are"
+            )
         self.console.say(f"  {total} frames of {len(clips.frames)} clips; looking for things that move")
         with Progress("cut", "clips", len(clips.frames), self._quiet) as progress:
             cutouts = cut_objects(clips.frames, settings.seed, progress.advance, self._inside)
