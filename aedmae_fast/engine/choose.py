@@ -12,6 +12,7 @@ from aedmae_fast.config import PRESETS, ModelConfig, ScoringPreset
 from aedmae_fast.engine.calibrate import calibrated
 from aedmae_fast.engine.cores import usable_cores
 from aedmae_fast.engine.precision import PRECISIONS
+from aedmae_fast.engine.runner import MICRO_BATCH
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.model.region import Region, load_region
 from aedmae_fast.ops import native
@@ -194,7 +195,9 @@ def choose_batch_size(wish: int | str, device: str, threads: int) -> Choice:
     """Frames computed per step. Scores do not depend on it."""
     if wish != "auto":
         return Choice(str(_positive("batch_size", wish)), "asked for")
-    return Choice(str(4 * threads), "4 frames a thread") if device == "cpu" else Choice("64", "fills a GPU")
+    if device == "cpu":
+        return Choice(str(MICRO_BATCH["cpu"] * threads), f"{MICRO_BATCH['cpu']} frames a thread")
+    return Choice(str(MICRO_BATCH["cuda"]), "fills a GPU")
 
 
 def choose_way(config: ModelConfig, precision: str) -> dict[str, Choice]:
