@@ -24,6 +24,7 @@ from typing import Any
 
 from aedmae_fast.engine import choose
 from aedmae_fast.engine.choose import Choice, ChoiceError
+from aedmae_fast.engine.entry import fingerprint
 from aedmae_fast.engine.feed import NoAnswerError
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import OnMap, OnOpened, OnScored, OnTaken, Scorer
@@ -244,8 +245,6 @@ def _fingerprints(model: AedMae, region: Region | None) -> dict[str, str]:
 
 
 def _size(path: Path) -> int:
-    """Bytes; of a folder of frames, of all its files; 0 where it cannot be read."""
-    try:
-        return sum(f.stat().st_size for f in path.iterdir()) if path.is_dir() else path.stat().st_size
-    except OSError:
-        return 0
+    """Bytes; 0 where it cannot be read."""
+    found = fingerprint(path)
+    return int(found["size"]) if found else 0
