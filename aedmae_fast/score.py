@@ -17,10 +17,10 @@ from aedmae_fast import env
 from aedmae_fast.config import PRESETS
 from aedmae_fast.engine import choose
 from aedmae_fast.engine.choose import Choice
+from aedmae_fast.engine.entry import Entry
 from aedmae_fast.engine.feed import NoAnswerError
 from aedmae_fast.engine.fleet import Fleet
 from aedmae_fast.engine.job import Item, Job, JobError, name_items
-from aedmae_fast.engine.journal import Entry
 from aedmae_fast.engine.precision import PRECISIONS, computed_in, computed_on
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import Scorer

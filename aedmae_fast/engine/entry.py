@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 from aedmae_fast.engine.events import Event
-from aedmae_fast.engine.journal import Entry
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.video.images import frame_paths
 
-__all__ = ["describe", "fingerprint"]
+__all__ = ["Entry", "describe", "fingerprint"]
+
+Entry = dict[str, Any]
 
 
 def fingerprint(path: Path) -> Entry | None:

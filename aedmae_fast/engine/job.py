@@ -18,9 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from aedmae_fast.engine.entry import describe, fingerprint
+from aedmae_fast.engine.entry import Entry, describe, fingerprint
 from aedmae_fast.engine.fleet import Fleet
-from aedmae_fast.engine.journal import Entry, Journal, read_journal
+from aedmae_fast.engine.journal import Journal, read_journal
 from aedmae_fast.engine.map_file import MapFolder
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import OnOpened, OnScored, Scorer

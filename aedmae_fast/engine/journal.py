@@ -16,9 +16,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Journal", "read_journal"]
+from aedmae_fast.engine.entry import Entry
 
-Entry = dict[str, Any]  # one file's record in the manifest
+__all__ = ["Journal", "read_journal"]
 
 
 class Journal:
