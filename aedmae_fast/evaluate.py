@@ -12,7 +12,6 @@ from typing import Any
 
 from aedmae_fast import env
 from aedmae_fast.config import PRESETS
-from aedmae_fast.engine.job import atomic
 from aedmae_fast.engine.precision import PRECISIONS, computed_in
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import Scorer
@@ -24,6 +23,7 @@ from aedmae_fast.evaluation.figures import Figures, clip_rows, clip_table, figur
 from aedmae_fast.evaluation.layouts import LAYOUTS, LAYOUTS_HELP, LabelledClip, read_dataset
 from aedmae_fast.evaluation.map_store import MapStore
 from aedmae_fast.evaluation.rbdc_tbdc import ALPHA, BETA
+from aedmae_fast.files import atomic
 from aedmae_fast.interruption import sigterm_interrupts
 from aedmae_fast.model.checkpoint import CheckpointError, load_model
 from aedmae_fast.report import plot, roc

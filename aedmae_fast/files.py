@@ -8,6 +8,7 @@ import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 PART = ".part-"  # a file that is being written; then the process's number and one of its own
 PICTURES_MARK = ".aedmae_fast"  # in folders of pictures that were drawn, which are no frames of a video
@@ -29,6 +30,13 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[IO[str]]:
+    """Open a file for writing that takes ``path``'s place when it is whole, and leaves no trace when it is not."""
+    with replacing(path) as part, open(part, "w", encoding="utf-8", newline="\n") as file:
+        yield file
 
 
 @contextlib.contextmanager

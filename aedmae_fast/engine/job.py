@@ -12,11 +12,11 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from aedmae_fast.engine.entry import Entry, describe, fingerprint
 from aedmae_fast.engine.fleet import Fleet
@@ -25,7 +25,7 @@ from aedmae_fast.engine.map_file import MapFolder
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import OnOpened, OnScored, Scorer
 from aedmae_fast.engine.table import write_csv
-from aedmae_fast.files import PICTURES_MARK, replacing
+from aedmae_fast.files import PICTURES_MARK, atomic
 from aedmae_fast.video import Status
 
 MANIFEST = "manifest.json"
@@ -326,10 +326,3 @@ class Job:
             for number, (name, entry) in enumerate(sorted(self._entries.items())):
                 file.write(f"{',' if number else ''}\n{json.dumps(name)}: {json.dumps(entry)}")
             file.write("\n}\n}\n")
-
-
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[IO[str]]:
-    """Open a file for writing that takes ``path``'s place when it is whole, and leaves no trace when it is not."""
-    with replacing(path) as part, open(part, "w", encoding="utf-8", newline="\n") as file:
-        yield file

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from aedmae_fast import Scorer
-from aedmae_fast.engine.job import JOURNAL, MANIFEST, Item, Job, JobError, atomic, name_items
+from aedmae_fast.engine.job import JOURNAL, MANIFEST, Item, Job, JobError, name_items
 from aedmae_fast.engine.journal import Journal
 from aedmae_fast.engine.map_file import MapFile
 from aedmae_fast.engine.table import COLUMNS
+from aedmae_fast.files import atomic
 from aedmae_fast.model.network import AedMae
 from tests.clips import cut, write_clip
 
