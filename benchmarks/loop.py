@@ -31,7 +31,7 @@ from aedmae_fast import Scorer
 from aedmae_fast.config import ModelConfig
 from aedmae_fast.engine import runner
 from aedmae_fast.engine.clip import ClipState
-from aedmae_fast.engine.feed import BLOCK, Block, Ended, Event, Feed, Opened
+from aedmae_fast.engine.feed import BLOCK, Block, Ended, Feed, FeedEvent, Opened
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.table import write_csv
 from aedmae_fast.model.network import AedMae
@@ -49,7 +49,7 @@ class Ready:
     def __init__(self, frames: int) -> None:
         self._frames = frames
 
-    def __iter__(self) -> Iterator[Event]:
+    def __iter__(self) -> Iterator[FeedEvent]:
         block = torch.zeros(BLOCK, TINY.height, TINY.width, 3, dtype=torch.uint8)
         yield Opened(0, VideoInfo(Path("clip"), TINY.width, TINY.height, 25.0, self._frames, "none", "auto"))
         for start in range(0, self._frames, BLOCK):

@@ -66,7 +66,7 @@ class NoAnswerError(OSError):
     """The disk or the network does not answer."""
 
 
-Event = Opened | Block | Ended
+FeedEvent = Opened | Block | Ended
 Taking = Callable[[], None]  # what the consumer has to do before it may use a block's frames
 CPU = torch.device("cpu")
 
@@ -119,10 +119,10 @@ class Feed:
         self._size, self._device, self._region = size, device, region
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._queue: queue.Queue[tuple[Event, Taking] | BaseException | None] = queue.Queue(maxsize=DEPTH * workers)
+        self._queue: queue.Queue[tuple[FeedEvent, Taking] | BaseException | None] = queue.Queue(maxsize=DEPTH * workers)
         self._workers = [_Worker(self._work, f"decode-{i}") for i in range(workers)]
 
-    def __iter__(self) -> Generator[Event, None, None]:
+    def __iter__(self) -> Generator[FeedEvent, None, None]:
         running = len(self._workers)
         silent = 0  # clips in a row that were given up
         try:
@@ -228,10 +228,10 @@ class Feed:
         if frames:
             yield Block(clip, self._join(frames), times)
 
-    def _tell(self, worker: _Worker, event: Event) -> None:
+    def _tell(self, worker: _Worker, event: FeedEvent) -> None:
         self._put(worker, (event, lambda: None))
 
-    def _put(self, worker: _Worker, item: tuple[Event, Taking] | BaseException | None) -> bool:
+    def _put(self, worker: _Worker, item: tuple[FeedEvent, Taking] | BaseException | None) -> bool:
         """Wait for room; False if the feed is being closed meanwhile, or the worker was left behind."""
         while not self._stop.is_set():
             worker.beat()

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from aedmae_fast.engine import feed as feed_module
-from aedmae_fast.engine.feed import BLOCK, DEPTH, Block, Ended, Event, Feed, NoAnswerError, Opened
+from aedmae_fast.engine.feed import BLOCK, DEPTH, Block, Ended, Feed, FeedEvent, NoAnswerError, Opened
 from aedmae_fast.video import Chunk, Outcome, Status, VideoInfo
 from aedmae_fast.video.pulse import pulse
 
@@ -38,7 +38,7 @@ class FakeVideo:
         self.closed = True
 
 
-def events(videos: list[FakeVideo], workers: int) -> list[Event]:
+def events(videos: list[FakeVideo], workers: int) -> list[FeedEvent]:
     return list(Feed([lambda v=v: v for v in videos], (2, 4), workers))  # type: ignore[misc]
 
 
@@ -149,7 +149,7 @@ def test_when_one_after_the_other_hangs_it_is_no_clips_trouble(workers: int) -> 
     """Else an outage of ten hours fails an archive file by file, and leaves a thread behind for each."""
     videos = [FakeVideo(3), *(HangingVideo(30, 0) for _ in range(20))]
     sources = [lambda: videos[0], *(partial(opening_for_ever, video) for video in videos[1:])]
-    found: list[Event] = []
+    found: list[FeedEvent] = []
     before = threading.active_count()
     try:
         with pytest.raises(NoAnswerError, match=f"^{workers + 1} files in a row gave nothing for 2 seconds: the disk"):
