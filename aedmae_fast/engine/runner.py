@@ -61,7 +61,7 @@ class Batch(NamedTuple):
     """What is computed together: of windows of frames terms and maps, then of windows of maps, these among them."""
 
     windows: Sequence[Window]  # of frames
-    places: Sequence[int]  # row for the map of each; empty where no map is kept
+    map_rows: Sequence[int]  # row for the map of each; empty where no map is kept
     due: Sequence[Window]  # of maps
 
 
@@ -189,7 +189,7 @@ class Runner:
                 started = [self._pool.submit(self._step_alone, part) for part in parts]
                 self._running = [f for f in self._running if not f.done()] + started
                 return lambda: self._computed([f.result() for f in started], *self._in_time(batch.due, means))
-            graph = self._graphs.get(bool(batch.places))
+            graph = self._graphs.get(bool(batch.map_rows))
             if parts and graph is None:
                 raise RuntimeError("no graph: its capture failed when a session was opened; open another")
             columns = [_to_host(graph(*part)[0]) for part in parts] if graph is not None else []
@@ -214,8 +214,8 @@ class Runner:
         frames: Tensor,
         maps: Tensor,
         windows: Tensor,
-        numbers: Tensor,
-        places: Tensor | None = None,
+        mask_ids: Tensor,
+        map_rows: Tensor | None = None,
     ) -> tuple[Tensor]:
         """All that is computed of b windows by themselves: launches only, nothing that a graph could not hold.
 
@@ -225,15 +225,15 @@ class Runner:
             maps: float32 [M, H, W]. The windows' maps of the preset's weighted terms, without the class probability,
                 are written there, after the spatial part of its filter.
             windows: int64 [b, 3], rows of ``frames``: t-3, t, t+3.
-            numbers: int64 [b], which mask each takes.
-            places: int64 [b], rows of ``maps``; a row that comes twice must be for the same window. None: no map is
+            mask_ids: int64 [b], which mask each takes.
+            map_rows: int64 [b], rows of ``maps``; a row that comes twice must be for the same window. None: no map is
                 written.
 
         Returns:
             float32 [b, 4]: colour error, abnormality, gap and class probability.
         """
         m, p = self._model, self._preset
-        states = m(frames, windows, masks.index_select(0, numbers))
+        states = m(frames, windows, masks.index_select(0, mask_ids))
         share = 1.0 if p.channels == "sum" else 1 / TARGET_CHANNELS
         weights = (share * p.colour_weight, share * p.abnormal_weight, share * p.gap_weight)
         targets = frames.index_select(0, windows[:, WINDOW.index(0)])  # [b, H, W, 3]
@@ -243,10 +243,10 @@ class Runner:
         prob = means.new_full((len(means),), torch.nan)
         if states.class_logit is not None:
             prob = states.class_logit.sigmoid()
-        if places is not None:
+        if map_rows is not None:
             if self._inside is not None:
                 errors = errors * self._inside
-            maps.index_copy_(0, places, mean_filter(errors, p.map_filter[1:]))
+            maps.index_copy_(0, map_rows, mean_filter(errors, p.map_filter[1:]))
         return (torch.cat([share * means, prob[:, None]], dim=1),)
 
     def _resident(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -254,9 +254,9 @@ class Runner:
 
     def _indices(self, batch: Batch, part: slice) -> list[Tensor]:
         """Arguments of :meth:`step` for one micro-batch."""
-        windows, places = batch.windows[part], batch.places[part]
+        windows, map_rows = batch.windows[part], batch.map_rows[part]
         indices = [self._ready([w.rows for w in windows]), self._ready([w.frame % len(self._masks) for w in windows])]
-        return [*indices, self._ready(places)] if places else indices
+        return [*indices, self._ready(map_rows)] if map_rows else indices
 
     def _ready(self, rows: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
         """int64, to be copied to the device without waiting."""

@@ -247,12 +247,12 @@ class Scorer:
         session = self.runner.session(*self._room(maps))
 
         def launch(windows: Windows, due: Windows) -> None:
-            places: list[int] = []
+            map_rows: list[int] = []
             for index, window in windows:
                 rows, complete = clips[index].launch(window.frame)
-                places.extend(rows)
+                map_rows.extend(rows)
                 due.extend((index, of_maps) for of_maps in complete)
-            batch = Batch([window for _, window in windows], places, [window for _, window in due])
+            batch = Batch([window for _, window in windows], map_rows, [window for _, window in due])
             in_flight.append((windows, due, session.submit(batch, means=maps)))
 
         def compute(least: int) -> Iterator[Step]:
