@@ -174,7 +174,9 @@ class Runner:
         first = self._maps.tensor[:1]
         kept = first.clone()
         try:
-            return GraphRunner(self.step, self._resident(), examples, [self._size], capture=capture)
+            return GraphRunner(
+                self.step, self._resident(), examples, [self._size], weights=self._weights(), capture=capture
+            )
         finally:
             first.copy_(kept)  # captures run the step, which writes there
 
@@ -251,6 +253,10 @@ class Runner:
 
     def _resident(self) -> tuple[Tensor, Tensor, Tensor]:
         return self._masks, self._frames.tensor, self._maps.tensor
+
+    def _weights(self) -> list[Tensor]:
+        """All that :meth:`step` reads beside its arguments."""
+        return [*self._model.tensors(), *([] if self._inside is None else [self._inside])]
 
     def _indices(self, batch: Batch, part: slice) -> list[Tensor]:
         """Arguments of :meth:`step` for one micro-batch."""

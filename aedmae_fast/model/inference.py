@@ -8,6 +8,7 @@ into the patch embedding. The predictions are never formed: the decoders' last s
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -118,6 +119,10 @@ class InferenceModel:
         logit = None if self._class_head is None else linear(latent[:, 0].float(), *self._class_head).squeeze(1)
         return States(teacher, student, logit)
 
+    def tensors(self) -> Iterator[Tensor]:
+        """Every parameter, where it lies."""
+        return _tensors(vars(self).values())
+
     def _restore(self, x: Tensor, ids_shuffle: Tensor) -> Tensor:  # [B, 1+V, C] -> [B, 1+L, C]
         """Every token in its place, the mask token where a patch was not seen."""
         b, n, c = x.shape  # n = 1 + V
@@ -187,6 +192,16 @@ class _Block:
         x = linear(attention(q, k, v, self._scale), weight, bias, x, scale)
         up, down = self._up, self._down
         return mlp(x, *self._norm2, up.weight, up.bias, down.weight, down.bias, up.scale, down.scale)
+
+
+def _tensors(parts: Iterable[object]) -> Iterator[Tensor]:
+    for part in parts:
+        if isinstance(part, Tensor):
+            yield part
+        elif isinstance(part, _Block):
+            yield from _tensors(vars(part).values())
+        elif isinstance(part, (tuple, list)):
+            yield from _tensors(part)
 
 
 def _fold_norm(projection: ConvProjection) -> tuple[Tensor, Tensor]:

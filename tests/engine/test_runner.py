@@ -23,6 +23,7 @@ from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.ring import Window
 from aedmae_fast.engine.runner import Batch, Computed, Runner
 from aedmae_fast.model.network import AedMae
+from aedmae_fast.model.region import Region
 from tests.clips import write_clip
 from tests.conftest import TINY
 from tests.engine.graph_twin import CaptureTwin
@@ -131,6 +132,25 @@ def test_a_capture_leaves_maps_in_use_alone(tiny_model: AedMae) -> None:
     runner.session(2, 3)
     assert runner._graphs[True] is not graph
     assert torch.equal(runner._maps.tensor[rows], content)
+
+
+def test_weights_that_moved_are_an_error(tiny_model: AedMae) -> None:
+    """A graph would go on reading where they were."""
+    region = Region(torch.ones(TINY.height, TINY.width, dtype=torch.bool))
+    runner = Runner(tiny_model, PRESETS["paper"], "cpu", "fp32", 1, region, CaptureTwin)
+    session = runner.session(1, 0)
+    batch = Batch([Window(0, tuple(session.frames.add(torch.zeros(1, TINY.height, TINY.width, 3)) * 3))], [], [])
+    session.submit(batch)()
+    weights = runner._weights()
+    kept_of = [p for name, p in tiny_model.named_parameters() if not name.endswith("bn.weight")]  # which is folded
+    assert sum(tensor.numel() for tensor in weights) >= sum(p.numel() for p in kept_of) + region.inside.numel()
+    for tensor in weights:
+        kept = tensor.data
+        tensor.data = kept.clone()
+        with pytest.raises(RuntimeError, match=r"weights\[\d+\] was captured at"):
+            session.submit(batch)
+        tensor.data = kept
+    session.submit(batch)()
 
 
 def test_room_is_given_back(tiny_model: AedMae, clips: list[Path]) -> None:
