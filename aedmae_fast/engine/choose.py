@@ -98,7 +98,8 @@ def choose_device(wish: str) -> Choice:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise ChoiceError(f"device: {wish!r} asked for, but torch sees {count} CUDA devices; use --device cpu")
+            instead = " or ".join([*(f"cuda:{i}" for i in range(count)), "cpu"])
+            raise ChoiceError(f"device: {wish!r} asked for, but torch sees {count} CUDA devices; use {instead}")
     return Choice("cpu" if device.type == "cpu" else str(device), "asked for")  # the CPU has no index
 
 

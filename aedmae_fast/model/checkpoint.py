@@ -35,6 +35,7 @@ REGION = "region"  # key of the network's region in our files, where it has one
 # How torch's unpickler says what it refuses to import, to make or to call. What else it says is of a damaged file.
 REFUSED = re.compile(r"GLOBAL \w+(\.\w+)+|Can only create new object|unrecognized function")
 UNUSED = ("erosion", "dilation")  # parameters in the release's files that its network never uses
+OTHER_NETWORK = "weights of another network; expected what save_model writes, or the release's pair"
 
 
 class CheckpointError(ValueError):
@@ -120,7 +121,7 @@ def _read_safetensors(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
             header = file.metadata() or {}
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError) as error:
-        whole = path.suffix == ".safetensors"
+        whole = path.suffix.lower() == ".safetensors"
         advice = "copy or train it again" if whole else f"a PyTorch file's name ends in {' or '.join(PICKLES)}"
         raise CheckpointError(f"{path}: not a whole safetensors file ({error}); {advice}") from error
     if header.get("format") != FORMAT:
@@ -207,9 +208,9 @@ def _region(path: Path, config: ModelConfig, inside: Tensor) -> Region:
 def _check_weights(path: Path, model: AedMae, weights: Mapping[str, Tensor]) -> None:
     expected = model.state_dict()
     if missing := sorted(expected.keys() - weights.keys()):
-        raise CheckpointError(f"{path}: {len(missing)} keys are missing, first {missing[0]!r}: another architecture?")
+        raise CheckpointError(f"{path}: {len(missing)} keys are missing, first {missing[0]!r}: {OTHER_NETWORK}")
     if surplus := sorted(weights.keys() - expected.keys()):
-        raise CheckpointError(f"{path}: {len(surplus)} unknown keys, first {surplus[0]!r}: another architecture?")
+        raise CheckpointError(f"{path}: {len(surplus)} unknown keys, first {surplus[0]!r}: {OTHER_NETWORK}")
     for key, tensor in expected.items():
         if weights[key].shape != tensor.shape:
             shapes = f"expected {list(tensor.shape)}, found {list(weights[key].shape)}"

@@ -37,8 +37,10 @@ class Region:
     def __init__(self, inside: Tensor) -> None:
         if inside.dtype != torch.bool:
             raise TypeError(f"inside: expected bool, found {inside.dtype}")
-        if inside.ndim != 2 or not inside.any():
-            raise ValueError(f"inside: expected [H, W], True somewhere, found {tuple(inside.shape)}, True nowhere")
+        if inside.ndim != 2:
+            raise ValueError(f"inside: expected [H, W], found {tuple(inside.shape)}")
+        if not inside.any():
+            raise ValueError("inside: expected True where to look, found it nowhere")
         self.inside = inside
         keep = inside[..., None].expand(-1, -1, CHANNELS).to(torch.uint8) * 255  # [H, W, 3]
         self._keep = {torch.device("cpu"): keep.contiguous()}

@@ -46,6 +46,13 @@ def test_the_cpu_has_no_index(tiny_model: AedMae) -> None:
     assert Scorer(tiny_model, device="cpu:0").choices["device"].value == "cpu"
 
 
+def test_a_device_too_many_is_told_which_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(choose.torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ChoiceError, match="'cuda:5' asked for, but torch sees 2 CUDA devices; use cuda:0 or cuda:1 or"):
+        choose.choose_device("cuda:5")
+
+
 def test_choices_say_why(tiny_model: AedMae) -> None:
     choices = Scorer(tiny_model).choices
     assert choices["preset"].value == "anomaly-map"

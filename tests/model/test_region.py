@@ -79,8 +79,10 @@ def test_what_is_no_region(tmp_path: Path) -> None:
         load_region(path, SIZE)
     with pytest.raises(TypeError, match=r"expected bool, found torch\.uint8"):
         Region(inside().to(torch.uint8))
-    with pytest.raises(ValueError, match=r"expected \[H, W\]"):
+    with pytest.raises(ValueError, match=r"expected \[H, W\], found \(1, \d+, \d+\)$"):
         Region(inside()[None])
+    with pytest.raises(ValueError, match="expected True where to look, found it nowhere"):
+        Region(torch.zeros(SIZE, dtype=torch.bool))
 
 
 def test_an_image_too_large_to_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +187,7 @@ def test_a_checkpoint_brings_it_along(tiny_model: AedMae, image: Path, tmp_path:
     [
         (torch.ones(8, 8, dtype=torch.bool), r"key 'region': expected \[32, 64\], found \[8, 8\]"),
         (torch.ones(SIZE), "key 'region': inside: expected bool, found torch.float32"),
-        (torch.zeros(SIZE, dtype=torch.bool), "key 'region': inside: .*True nowhere"),
+        (torch.zeros(SIZE, dtype=torch.bool), "key 'region': inside: .*True where to look, found it nowhere"),
     ],
 )
 def test_a_checkpoint_with_another_kind_of_region(
