@@ -165,7 +165,11 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class ScoringPreset:
-    """How errors become a score per frame. Each term is kept as a column of its own whatever its weight."""
+    """How errors become a score per frame. Each term is kept as a column of its own whatever its weight.
+
+    Raises:
+        ValueError: a name that is none of its field's, a weight that is not finite, or a filter of another form.
+    """
 
     name: str
     source: str

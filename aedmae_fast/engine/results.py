@@ -17,6 +17,9 @@ from aedmae_fast.video import Status, VideoInfo
 class ClipScores:
     """Scores of one clip of T frames. Higher is more unusual; the scale is the preset's.
 
+    Errors are those of :func:`aedmae_fast.ops.discrepancy_map`, from 0 on: of pixels from -1 (black) to 1 (white),
+    squared where the preset says L2; of the four channels their sum or their mean, as it says.
+
     A clip that could not be read has T = 0 and a ``status`` and ``reason`` that say why.
     """
 
@@ -24,12 +27,12 @@ class ClipScores:
     status: Status
     reason: str  # one line; empty for ``ok``
     info: VideoInfo | None  # None where the video could not be opened
-    time_s: Series  # [T] presentation time in seconds
+    time_s: Series  # [T] presentation time in seconds from the first frame on
     score: Series  # [T] final score: smoothed, and stretched where the preset says so
     raw: Series  # [T] before smoothing
     teacher_error: Series  # [T] frame mean of the teacher's error
     discrepancy: Series  # [T] frame mean of the teacher-student gap
-    class_prob: Series  # [T] probability of the class head; NaN without one
+    class_prob: Series  # [T] probability of the class head, 0..1; NaN without one
     x: Series  # [T] where in the frame the raw score comes from: pixels from the left, the right way up
     y: Series  # [T] pixels from the top; both NaN where the preset pools by the mean over the frame
     interpolated: NDArray[np.bool_]  # [T] frames between the scored ones, where a stride was asked for

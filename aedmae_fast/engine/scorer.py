@@ -57,6 +57,14 @@ class Scorer:
             it was trained with one, else the whole picture.
         smoothing: False leaves out what follows the raw score (the temporal Gaussian, the stretch to [0, 1]).
 
+    Attributes:
+        config: of the network.
+        preset: the one that was chosen.
+        choices: by its name, what each setting has become and why.
+        region: the one in use; None: the whole picture.
+        runner: what computes; its ``device`` is where.
+        stride, smoothing: as given.
+
     Raises:
         ChoiceError: a choice that cannot be had here (a ValueError).
         ValueError, OSError: ``region`` is no such image, or cannot be read.

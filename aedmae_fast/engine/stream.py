@@ -22,17 +22,17 @@ from aedmae_fast.ops import frame_prep
 
 
 class FrameScore(NamedTuple):
-    """One frame's score and what it is made of; the columns of the command's CSV."""
+    """One frame's score and what it is made of, as in :class:`ClipScores`; the columns of the command's CSV."""
 
-    frame: int
-    time_s: float
-    score: float
-    raw: float
-    teacher_error: float
-    discrepancy: float
-    class_prob: float
-    x: float  # where the raw score comes from: pixels of the frame as it was pushed
-    y: float  # both NaN where the preset pools by the mean
+    frame: int  # counted from 0 in the order of pushing
+    time_s: float  # seconds from the first frame on, by the stream's rate
+    score: float  # final score: smoothed, where the stream does
+    raw: float  # before smoothing
+    teacher_error: float  # frame mean of the teacher's error, from 0 on
+    discrepancy: float  # frame mean of the teacher-student gap, from 0 on
+    class_prob: float  # probability of the class head, 0..1; NaN without one
+    x: float  # where the raw score comes from: pixels from the left, of the frame as it was pushed
+    y: float  # pixels from the top; both NaN where the preset pools by the mean
 
 
 class FrameStream:
