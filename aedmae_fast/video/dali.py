@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from aedmae_fast.video import Chunk, Outcome, Video
+from aedmae_fast.video import Chunk, Video
 from aedmae_fast.video.pyav import PyavVideo, survey
+from aedmae_fast.video.read_once import ReadOnce
 from aedmae_fast.video.survey import Survey, why_no_dali, why_not_dali
 from aedmae_fast.video.verdict import judge
 
@@ -50,7 +51,7 @@ def open_file(path: Path, device: str = "cuda") -> Video:
     return PyavVideo(path) if why_not_dali(found, kind) else DaliVideo(found, device)
 
 
-class DaliVideo:
+class DaliVideo(ReadOnce):
     """One surveyed file as a :class:`aedmae_fast.video.Video`, in chunks of up to 64 frames.
 
     Planes are views of DALI's buffers, ready on the stream that is current where the chunk is asked for; read-only.
@@ -61,28 +62,8 @@ class DaliVideo:
 
     def __init__(self, found: Survey, device: str = "cuda") -> None:
         self._survey, self._device = found, torch.device(device)
-        self._started = self._closed = False
-        self._outcome: Outcome | None = None
         self.info = replace(found.info, decoder="dali")
         self.note = ""
-
-    def __iter__(self) -> Iterator[Chunk]:
-        """Every frame in display order. Raises RuntimeError the second time, and once closed."""
-        if self._started or self._closed:
-            raise RuntimeError(f"{self.info.path}: a video is read once; open it again to read it again")
-        self._started = True
-        return self._chunks()
-
-    @property
-    def outcome(self) -> Outcome:
-        """How decoding ended. Raises RuntimeError before the last frame was taken."""
-        if self._outcome is None:
-            raise RuntimeError(f"{self.info.path}: the outcome is known only once every frame was taken")
-        return self._outcome
-
-    def close(self) -> None:
-        """Stop decoding after the chunk at hand. Chunks handed out stay valid."""
-        self._closed = True
 
     def _chunks(self) -> Iterator[Chunk]:
         known, first = self._survey, 0

@@ -19,6 +19,7 @@ from aedmae_fast.ops.frame_prep import MAX_SIZE
 from aedmae_fast.video import Chunk, Outcome, Status, VideoError, VideoInfo
 from aedmae_fast.video.image_files import BROKEN_IMAGE, IMAGE_FORMATS
 from aedmae_fast.video.pulse import pulse
+from aedmae_fast.video.read_once import ReadOnce
 
 __all__ = [
     "FRAMES_FPS",
@@ -36,7 +37,7 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 _named_dark: set[Path] = set()  # folders of which it was said that they are almost black: once is enough
 
 
-class ImageFolder:
+class ImageFolder(ReadOnce):
     """The images of one folder, in natural order (``frame_2`` before ``frame_10``), as a Video of one-frame chunks.
 
     Grey images come as one full-range plane (16 bit reduced to 8), all others as BGR with alpha dropped; the EXIF
@@ -66,27 +67,7 @@ class ImageFolder:
             beyond = f"no frame at {first / FRAMES_FPS:.2f} s: it has {len(images)}"
             raise VideoError(self._path, Status.TOO_SHORT, beyond if images else "no image in this folder")
         width, height = _first_size(self._path, self._images)
-        self._outcome: Outcome | None = None
-        self._started = self._closed = False
         self.info = VideoInfo(self._path, width, height, FRAMES_FPS, len(self._images), "images", "images")
-
-    def __iter__(self) -> Iterator[Chunk]:
-        """Every readable image in order. Raises RuntimeError the second time, and once closed."""
-        if self._started or self._closed:
-            raise RuntimeError(f"{self._path}: a video is read once; open it again to read it again")
-        self._started = True
-        return self._chunks()
-
-    @property
-    def outcome(self) -> Outcome:
-        """How reading ended. Raises RuntimeError before the last frame was taken."""
-        if self._outcome is None:
-            raise RuntimeError(f"{self._path}: the outcome is known only once every frame was taken")
-        return self._outcome
-
-    def close(self) -> None:
-        """Stop reading; no file stays open between frames."""
-        self._closed = True
 
     def _chunks(self) -> Iterator[Chunk]:
         index = 0

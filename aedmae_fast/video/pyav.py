@@ -32,10 +32,11 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from aedmae_fast.ops.frame_prep import MAX_SIZE
-from aedmae_fast.video import Chunk, Outcome, Status, VideoError, VideoInfo
+from aedmae_fast.video import Chunk, Status, VideoError, VideoInfo
 from aedmae_fast.video.planes import MATRICES, NATIVE, Turn, is_full_range, planes_of, rows_of
 from aedmae_fast.video.promise import expected_frames, read_promise
 from aedmae_fast.video.pulse import pulse
+from aedmae_fast.video.read_once import ReadOnce
 from aedmae_fast.video.survey import Survey
 from aedmae_fast.video.verdict import Clock, Met, Promise, judge
 
@@ -56,7 +57,7 @@ _SWSCALE = 0x2 | 0x40000 | 0x2000  # SWS_BILINEAR | SWS_ACCURATE_RND | SWS_FULL_
 _OF_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
-class PyavVideo:
+class PyavVideo(ReadOnce):
     """One video file as a :class:`aedmae_fast.video.Video`, in chunks of one frame.
 
     The planes of 8-bit formats are views of FFmpeg's buffers: valid for as long as the tensors live, after
@@ -70,8 +71,6 @@ class PyavVideo:
     def __init__(self, path: str | Path, hwaccel: HWAccel | None = None) -> None:
         self._path = Path(path)
         self._container = _open_container(self._path, hwaccel)
-        self._started = self._closed = False
-        self._outcome: Outcome | None = None
         self._met = Met()
         self._timed: Iterator[tuple[float, VideoFrame]] | None = None  # the frames asked for, where not all are
         self._reformatter = VideoReformatter()
@@ -87,28 +86,9 @@ class PyavVideo:
             self._container.close()
             raise
 
-    def __iter__(self) -> Iterator[Chunk]:
-        """Every frame in display order.
-
-        Raises:
-            RuntimeError: The video was iterated before, or is closed.
-            VideoError: The frames have a pixel format, e.g. 4-bit RGB, that even swscale cannot convert.
-        """
-        if self._started or self._closed:
-            raise RuntimeError(f"{self._path}: a video is read once; open it again to read it again")
-        self._started = True
-        return self._chunks()
-
-    @property
-    def outcome(self) -> Outcome:
-        """How decoding ended. Raises RuntimeError before the last frame was taken."""
-        if self._outcome is None:
-            raise RuntimeError(f"{self._path}: the outcome is known only once every frame was taken")
-        return self._outcome
-
     def close(self) -> None:
         """Let go of the file and the decoder, at any time and any number of times. Chunks handed out stay valid."""
-        self._closed = True
+        super().close()
         self._first = None
         self._frames.close()  # before the container: a demuxer that reads on from a closed one crashes the process
         self._container.close()
