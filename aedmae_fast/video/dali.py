@@ -36,9 +36,13 @@ __all__ = ["CHUNK", "DaliVideo", "open_file"]
 
 CHUNK = 64  # frames: longer gains nothing, shorter costs a call each
 
+_read: dict[str, tuple[int, int, int]] = {}  # by file name, what DALI has made an index of in this process
+
 
 def open_file(path: Path, device: str = "cuda") -> Video:
     """A file through DALI, or through PyAV where :func:`why_not_dali` has a reason; ``info.decoder`` tells which.
+
+    PyAV also has a file that took the place of one that DALI has read in this process.
 
     Raises:
         VideoError: as :class:`aedmae_fast.video.pyav.PyavVideo`.
@@ -48,7 +52,14 @@ def open_file(path: Path, device: str = "cuda") -> Video:
     if kind == "cuda" and (reason := why_no_dali()):
         raise ValueError(f"decoder='dali': {reason}; use 'pyav'")
     found = survey(path)
-    return PyavVideo(path) if why_not_dali(found, kind) else DaliVideo(found, device)
+    return PyavVideo(path) if why_not_dali(found, kind) or _replaced(path) else DaliVideo(found, device)
+
+
+def _replaced(path: Path) -> bool:
+    """Whether DALI has read another file of this name: it would go by that one's index, which it keeps for good."""
+    found = path.stat()
+    mark = (found.st_ino, found.st_size, found.st_mtime_ns)
+    return _read.setdefault(str(path), mark) != mark
 
 
 class DaliVideo(ReadOnce):

@@ -76,6 +76,17 @@ def test_a_file_that_is_not_for_dali_goes_to_pyav(tmp_path: Path) -> None:
     assert video.info.decoder == "pyav"
 
 
+def test_a_file_in_the_place_of_another_goes_to_pyav(tmp_path: Path) -> None:
+    """DALI keeps an index of every file that it has read, by name, and would read the new one by it."""
+    path = write_clip(tmp_path / "clip.webm", **VP9, frames=20)
+    for _ in range(2):
+        video = open_video(path, "dali", "cpu")
+        assert (read(video)[0], video.info.decoder) == (list(range(20)), "dali")
+    write_clip(path, **VP9, frames=90)
+    video = open_video(path, "dali", "cpu")
+    assert (read(video)[0], video.info.decoder) == (list(range(90)), "pyav")
+
+
 def test_what_is_no_video_is_told_by_pyav(tmp_path: Path) -> None:
     path = tmp_path / "text.mp4"
     path.write_text("no video")
