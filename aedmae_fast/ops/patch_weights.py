@@ -51,7 +51,7 @@ def patch_weights_reference(gradient: Tensor, patch: int, anomaly_map: Tensor | 
     patches = g.reshape(b, h // patch, patch, w // patch, patch, c)
     motion = patches.amax(dim=(2, 4)).mean(dim=-1).flatten(1)  # [B, L]
     total = motion.sum(dim=1, keepdim=True)
-    return torch.where(total > 0, motion / total.clamp(min=torch.finfo(motion.dtype).tiny), 1 / motion.shape[1])
+    return torch.where(total > 0, motion / total.clamp(min=torch.finfo(motion.dtype).tiny), 1 / max(motion.shape[1], 1))
 
 
 def _check(gradient: Tensor, patch: int, anomaly_map: Tensor | None = None) -> None:
