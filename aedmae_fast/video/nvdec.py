@@ -85,6 +85,8 @@ class NvdecVideo(PyavVideo):
         if (frame := self._first) is None:
             return "NVDEC gave no frame"
         if not _on_device(frame):
+            if not (decoder := self._stream.codec_context.codec).hardware_configs:
+                return f"PyAV decodes {self.info.codec} with {decoder.name}, in software alone; dali may take it"
             return f"NVDEC does not take {self.info.codec} in {frame.format.name}, {frame.width}x{frame.height}"
         if frame.width % 2 or frame.height % 2:  # PyAV's planes would lack the last chroma
             return f"odd size {frame.width}x{frame.height}"

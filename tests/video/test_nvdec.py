@@ -216,6 +216,17 @@ def test_software_frames_from_the_start_are_a_refusal(
     assert capsys.readouterr().err.endswith("decoded on the CPU: NVDEC does not take h264 in yuv420p, 128x96\n")
 
 
+def test_what_pyav_decodes_in_software_alone_is_not_said_to_be_nvdecs_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(nvdec, "_acceleration", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(nvdec, "why_no_nvdec", lambda: "")
+    path = write_clip(tmp_path / "clip.mp4", codec="libsvtav1", frames=3)
+    assert open_file(path, "cpu").info.decoder == "pyav"
+    reason = "PyAV decodes av1 with libdav1d, in software alone; dali may take it"
+    assert capsys.readouterr().err == f"{path}: decoded on the CPU: {reason}\n"
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_device_that_ffmpeg_cannot_use_is_a_refusal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
