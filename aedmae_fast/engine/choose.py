@@ -21,6 +21,9 @@ from aedmae_fast.video import Decoder
 from aedmae_fast.video.nvdec import why_no_nvdec
 from aedmae_fast.video.survey import why_no_dali
 
+HARDWARE = ("dali", "nvdec")  # decoders of a GPU
+SESSIONS = 16  # files that they decode at a time at most: two an engine, of which a GPU has eight or fewer
+
 
 class Choice(NamedTuple):
     """What was chosen, and why, as the command prints it."""
@@ -56,7 +59,7 @@ def choose_all(
         "precision": choose_precision(precision, place.value),
         "preset": chosen_preset,
         "threads": choose_threads(threads, place.value),
-        "workers": choose_workers(workers, place.value),
+        "workers": choose_workers(workers, place.value, decoder),
     }
     choices["batch size"] = choose_batch_size(batch_size, place.value, int(choices["threads"].value))
     return of_preset, choices
@@ -151,7 +154,7 @@ def check_decoder(wish: str, device: str) -> None:
     """Raise where there is no such decoder, it does not go with a device, or it cannot be had."""
     if wish not in get_args(Decoder):
         raise ChoiceError(f"decoder: expected {', '.join(get_args(Decoder))}, found {wish!r}")
-    if wish in ("dali", "nvdec") and torch.device(device).type != "cuda":
+    if wish in HARDWARE and torch.device(device).type != "cuda":
         raise ChoiceError(f"decoder: {wish!r} decodes on a GPU, but the device is {device}; use auto or pyav")
     if wish == "nvdec" and (reason := why_no_nvdec()):
         raise ChoiceError(f"decoder: 'nvdec' asked for, but {reason}; use auto, pyav or dali")
@@ -211,16 +214,19 @@ def choose_way(config: ModelConfig, precision: str) -> dict[str, Choice]:
     }
 
 
-def choose_workers(wish: int | str, device: str) -> Choice:
+def choose_workers(wish: int | str, device: str, decoder: str = "auto") -> Choice:
     """Decoder threads.
 
     On a CPU one for two that compute: no core is idle as long as decoding a frame takes no longer than computing it,
     and decoders wait when they are ahead (benchmarks/workers.py: up to two for each that computes are as fast; each is
-    a file more in hand; measured on two cores only). A GPU takes all that the cores can decode.
+    a file more in hand; measured on two cores only). A GPU takes all that the cores can decode; its own decoders are a
+    few, however many cores there are, and each file in hand takes room there (with dali 3 times 64 frames in 4:4:4).
     """
     if wish != "auto":
         return Choice(str(_positive("workers", wish)), "asked for")
     cores, limit = usable_cores()
+    if decoder in HARDWARE and cores > SESSIONS:
+        return Choice(str(SESSIONS), f"enough for the decoders of a GPU; {limit}")
     return Choice(str(max(1, cores // 2) if device == "cpu" else cores), f"{limit}, compute on {device}")
 
 

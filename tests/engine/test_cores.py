@@ -69,3 +69,12 @@ def test_threads_and_workers_follow_it(machine: Path) -> None:
     assert (threads.value, workers.value) == ("16", "8")
     assert threads.why == "a quota of 16 of 64 cores; each thread computes its own frames"
     assert choose_threads(5, "cpu").value == "5"  # a wish is met
+
+
+@pytest.mark.parametrize("decoder", ["dali", "nvdec"])
+def test_a_gpus_decoders_are_few_however_many_cores_there_are(machine: Path, decoder: str) -> None:
+    assert choose_workers("auto", "cuda") == ("64", "64 cores, compute on cuda")
+    assert choose_workers("auto", "cuda", decoder) == ("16", "enough for the decoders of a GPU; 64 cores")
+    assert choose_workers(40, "cuda", decoder).value == "40"
+    write(machine, V2, {"cpu.max": "800000 100000"})
+    assert choose_workers("auto", "cuda", decoder) == ("8", "a quota of 8 of 64 cores, compute on cuda")
