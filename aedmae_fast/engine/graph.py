@@ -15,6 +15,7 @@ from __future__ import annotations
 import bisect
 import contextlib
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -23,10 +24,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from aedmae_fast.engine.streams import capture_stream
+
 __all__ = ["Capture", "Captured", "CudaCapture", "GraphRunner"]
 
 Tensors = tuple[Tensor, ...]
 WARM_UP = 3  # runs before a capture: kernels are compiled and loaded, libraries take their workspaces
+
+_capturing = threading.Lock()  # of all runners only one is at it: they share a device's stream for that
+_failed: list[torch.cuda.CUDAGraph] = []  # kept: what allocates pinned memory may go on asking them in PyTorch 2.11
 
 
 class Captured(NamedTuple):
@@ -40,7 +46,7 @@ Capture = Callable[[Callable[[], Tensors]], Captured]
 
 
 class CudaCapture:
-    """Records CUDA graphs on a stream of its own; they share one memory pool, so that only one may run at a time.
+    """Records CUDA graphs on a stream for that alone; they share a memory pool, so that only one may run at a time.
 
     Raises:
         RuntimeError: ``device`` is no CUDA device.
@@ -50,11 +56,11 @@ class CudaCapture:
         if device.type != "cuda":
             raise RuntimeError(f"CUDA graphs need a CUDA device, found {device}")
         self._device = device
-        self._stream = torch.cuda.Stream(device)
+        self._stream = capture_stream(device)
         self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, run: Callable[[], Tensors]) -> Captured:
-        with torch.cuda.device(self._device), _stream_kept():
+        with _capturing, torch.cuda.device(self._device), _stream_kept():
             current = torch.cuda.current_stream()
             self._stream.wait_stream(current)
             try:
@@ -72,6 +78,7 @@ class CudaCapture:
             with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
                 outputs = run()
         except BaseException:
+            _failed.append(graph)
             self._end_allocation()
             self._end_capture_of_random_numbers()
             raise

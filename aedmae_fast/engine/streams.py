@@ -8,6 +8,7 @@ a stream is None, and everything here does nothing.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
@@ -15,14 +16,28 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["compute_stream", "current", "decode_stream", "hand_over", "on_stream"]
+__all__ = ["capture_stream", "compute_stream", "current", "decode_stream", "hand_over", "on_stream"]
 
 T = TypeVar("T")
 
 
 def compute_stream(device: torch.device) -> torch.cuda.Stream | None:
-    """A stream for everything that one runner launches."""
-    return torch.cuda.Stream(device) if device.type == "cuda" else None
+    """A stream for everything that one runner launches.
+
+    Never the one that captures: what another thread writes to the runner's memory meanwhile would be captured too.
+    """
+    if device.type != "cuda":
+        return None
+    capturing, stream = capture_stream(device), torch.cuda.Stream(device)
+    while stream == capturing:  # PyTorch deals out 32 in turn
+        stream = torch.cuda.Stream(device)
+    return stream
+
+
+@functools.cache
+def capture_stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream of a GPU on which all graphs are captured, one at a time (engine/graph.py)."""
+    return torch.cuda.Stream(device)
 
 
 def decode_stream(device: torch.device) -> torch.cuda.Stream | None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from aedmae_fast.config import PRESETS
+from aedmae_fast.engine import graph
 from aedmae_fast.engine.graph import Capture, CudaCapture, GraphRunner
 from aedmae_fast.engine.runner import Runner
 from aedmae_fast.model.masks import mask_bank
@@ -223,6 +224,8 @@ def test_a_capture_that_fails_leaves_nothing_behind(monkeypatch: pytest.MonkeyPa
     cuda = InvalidCapture()
     before = cuda.current
     monkeypatch.setattr(torch, "cuda", cuda)
+    monkeypatch.setattr(graph, "capture_stream", cuda.Stream)
+    monkeypatch.setattr(graph, "_failed", failed := [])
     monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", end, raising=False)
     monkeypatch.setattr(torch, "zeros", lambda size, device: None)
     with pytest.raises(RuntimeError, match="a previous error during capture"):
@@ -230,6 +233,7 @@ def test_a_capture_that_fails_leaves_nothing_behind(monkeypatch: pytest.MonkeyPa
     assert cuda.current is before
     assert not cuda.capturing
     assert pools == [(1, (0, 7))]
+    assert len(failed) == 1
     assert cuda.waits == [("own", "current"), ("current", "own")]
 
 
@@ -241,6 +245,7 @@ def test_a_warm_up_that_fails_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> 
 
     cuda = InvalidCapture()
     monkeypatch.setattr(torch, "cuda", cuda)
+    monkeypatch.setattr(graph, "capture_stream", cuda.Stream)
     with pytest.raises(RuntimeError, match="out of memory"):
         CudaCapture(torch.device("cuda", 1))(run)
     assert cuda.waits == [("own", "current"), ("current", "own")]

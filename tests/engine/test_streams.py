@@ -6,6 +6,8 @@ Without a GPU the order of calls is what is tested, on a stand-in for ``torch.cu
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
@@ -15,10 +17,10 @@ from typing import Any
 import pytest
 import torch
 
-from aedmae_fast.engine import feed
+from aedmae_fast.engine import feed, streams
 from aedmae_fast.engine.feed import BLOCK, Block, Feed
 from aedmae_fast.engine.resident import Resident
-from aedmae_fast.engine.streams import compute_stream, current, decode_stream, hand_over, on_stream
+from aedmae_fast.engine.streams import capture_stream, compute_stream, current, decode_stream, hand_over, on_stream
 from aedmae_fast.video import Chunk, Outcome, Status, VideoInfo
 
 GPU = torch.device("cuda", 0)
@@ -112,6 +114,15 @@ def test_a_cpu_has_no_streams() -> None:
     assert compute_stream(cpu) is None
     assert decode_stream(cpu) is None
     hand_over(torch.zeros(1))()
+
+
+def test_nothing_is_computed_on_the_stream_that_captures(cuda: Cuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch deals out its streams over and over: here, two."""
+    monkeypatch.setattr(streams, "capture_stream", functools.cache(capture_stream.__wrapped__))
+    dealt = itertools.cycle([Stream(cuda, "one"), Stream(cuda, "other")])
+    monkeypatch.setattr(cuda, "Stream", lambda device: next(dealt))
+    assert {compute_stream(GPU) for _ in range(4)} == {Stream(cuda, "other")}
+    assert streams.capture_stream(GPU) == Stream(cuda, "one")
 
 
 def test_nothing_starts_cuda_for_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
