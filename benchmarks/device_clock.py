@@ -1,4 +1,4 @@
-"""The device's own clock around runs on a GPU."""
+"""The device's own clock around runs on a GPU, and whether it still computes."""
 
 from __future__ import annotations
 
@@ -23,3 +23,13 @@ def device_seconds(runs: Sequence[Callable[[], Any]]) -> list[float]:
         events.append((before, after))
     torch.cuda.synchronize()
     return [before.elapsed_time(after) / 1e3 for before, after in events]
+
+
+def why_lost() -> str:
+    """Why the GPU computes nothing more in this process, as after an illegal access; empty where it does."""
+    try:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+    except Exception as error:  # PyTorch's are of several kinds
+        return str(error).strip().splitlines()[0]
+    return ""

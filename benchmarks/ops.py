@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from device_clock import device_seconds
+from device_clock import device_seconds, why_lost
 from op_cases import CASES
 from op_cases.case import Case
 from stamp import result_path, stamp
@@ -54,18 +54,20 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     failed: list[str] = []
     print(line(dict(zip(COLUMNS, COLUMNS, strict=True))))
-    for name in options.ops:
-        for case in CASES[name](options.device):
-            try:
-                found = measure(case, options.device, options.seconds, failed)
-            except Exception as error:  # costs the others nothing; the exit code tells
-                failed.append(failure(case, error))
-                print(failed[-1], flush=True)
-                continue
-            for row in found:
-                rows.append(row)
-                print(line(row), flush=True)
-            write(path, rows, options.device)  # is kept, whatever becomes of the rest
+    for case in (case for name in options.ops for case in CASES[name](options.device)):
+        try:
+            found = measure(case, options.device, options.seconds, failed)
+        except Exception as error:  # costs the others nothing; the exit code tells
+            failed.append(failure(case, error))
+            print(failed[-1], flush=True)
+            if lost := why_lost():
+                failed.append(f"what comes after that was not tried: the device is lost: {lost}")
+                break
+            continue
+        for row in found:
+            rows.append(row)
+            print(line(row), flush=True)
+        write(path, rows, options.device)  # is kept, whatever becomes of the rest
     if failed:
         sys.exit("\n".join(["failed:", *failed]))
     print(f"wrote {path}.csv and .json")

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from device_clock import why_lost
 from stamp import result_path, stamp
 from tune_parts.cases import FP8, SPACES, Parameters, cases
 from tune_parts.sweep import FRAMES, Row, on_device, sweep
@@ -44,6 +45,7 @@ def main() -> None:
     wanted = [case for case in cases("cuda", dtypes) if case.op in options.ops]
     path = options.json or result_path("tune", "cuda")
     path.parent.mkdir(parents=True, exist_ok=True)
+    mark = stamp("cuda")  # now: a device that is lost says nothing more
     tried: list[Row] = []
 
     def keep(row: Row) -> None:
@@ -51,16 +53,19 @@ def main() -> None:
         print(line(row), flush=True)
         tried.append(row)
         if len(tried) % KEPT_EVERY == 0:
-            path.write_text(json.dumps(report(tried, -1, "cuda"), indent=1) + "\n")
+            path.write_text(json.dumps(report(tried, -1, mark), indent=1) + "\n")
 
     rows, left = sweep(wanted, on_device, options.minutes, keep)
     print("\nthe best of each, * what is shipped")
     for row in best(rows):
         print(line(row))
+    lost = why_lost()
     if left:
-        print(f"{left} candidates were not tried within {options.minutes:g} minutes")
-    path.write_text(json.dumps(report(rows, left, "cuda"), indent=1) + "\n")
+        print(f"{left} candidates were not tried" + ("" if lost else f" within {options.minutes:g} minutes"))
+    path.write_text(json.dumps(report(rows, left, mark), indent=1) + "\n")
     print(f"wrote {path}")
+    if lost:
+        sys.exit(f"the last one that was tried lost the device: {lost}; leave out its operation: --ops")
 
 
 def line(row: Row) -> str:
@@ -83,10 +88,10 @@ def best(rows: Sequence[Row]) -> list[Row]:
     return [min(of_case, key=lambda row: row.over_shipped or 0.0) for of_case in timed.values()]
 
 
-def report(rows: Sequence[Row], left: int, device: str) -> dict[str, Any]:
+def report(rows: Sequence[Row], left: int, mark: dict[str, Any]) -> dict[str, Any]:
     """Ready for JSON; the summary comes last. ``left`` is -1 as long as it goes on."""
     return {
-        **stamp(device),
+        **mark,
         "frames": FRAMES,
         "rows": [dataclasses.asdict(row) for row in rows],
         "summary": {

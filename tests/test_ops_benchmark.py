@@ -48,3 +48,19 @@ def test_the_matrices_of_the_rate_are_drawn_once(part: ModuleType) -> None:
     yardsticks = importlib.import_module("yardsticks")
     first, second = (yardsticks.square_linears(torch.float32, "cpu")[0] for _ in "12")
     assert first is second
+
+
+def test_when_the_device_is_lost_the_rest_is_not_tried(
+    part: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every later case would fail by the same error, as if it were its own."""
+
+    def measure(case: object, *_: object) -> list[dict[str, object]]:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(part, "measure", measure)
+    monkeypatch.setattr(part, "why_lost", lambda: "CUDA error")
+    monkeypatch.setattr(sys, "argv", ["ops.py", "--ops", "smooth_max", "frame_prep", "--out", str(tmp_path / "ops")])
+    with pytest.raises(SystemExit, match="what comes after that was not tried: the device is lost: CUDA error"):
+        part.main()
+    assert capsys.readouterr().out.count("illegal memory access") == 1

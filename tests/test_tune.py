@@ -31,7 +31,7 @@ def part(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType
     before = set(sys.modules)
     yield importlib.import_module
     for name in set(sys.modules) - before:
-        if name.split(".")[0] in ("tune", "tune_parts", "stamp"):
+        if name.split(".")[0] in ("tune", "tune_parts", "stamp", "device_clock"):
             del sys.modules[name]
 
 
@@ -147,7 +147,7 @@ def test_the_sweep_times_what_is_right_and_says_what_is_best(
     assert tune.best(rows) == [rows[1]]
     assert [tune.line(row)[0] for row in rows] == ["*", " ", " ", " "]
     assert "M32 R32 w8 s2" in tune.line(rows[1])
-    report = json.loads(json.dumps(tune.report(rows, left, "cpu")))
+    report = json.loads(json.dumps(tune.report(rows, left, {})))
     assert list(report)[-1] == "summary"
     summary = report["summary"]
     assert (summary["tried"], summary["refused"], summary["not_tried"]) == (4, 2, 0)
@@ -167,6 +167,53 @@ def test_when_the_time_is_up_every_case_had_its_turn(
     assert all(row.shipped for row in rows[: len(found)])
     assert len(rows) + left == sum(len(list(case.candidates())) for case in found)
     assert 2 * len(found) <= len(rows) <= 2 * len(found) + 2
+
+
+def test_what_fails_while_it_is_timed_costs_no_other(
+    part: Any, small: dict[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep, case = part("tune_parts.sweep"), small["mlp", BF16]
+    monkeypatch.setattr(sweep, "error_of", lambda case, parameters: 0.0)
+    monkeypatch.setattr(type(case), "candidates", lambda self: iter([self.shipped] * 3))
+
+    def timer(*_: Any) -> list[float]:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nand more")
+
+    rows, left = sweep.sweep([case], timer, 60, lambda row: None)
+    assert [(row.error, row.why) for row in rows] == [
+        (0, "RuntimeError: CUDA error: an illegal memory access was encountered")
+    ] * 3
+    assert left == 0
+
+
+def test_when_the_device_is_lost_the_rest_counts_as_not_tried(
+    part: Any, small: dict[Any, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tune, sweep, found = part("tune"), part("tune_parts.sweep"), list(small.values())
+    broken: list[Any] = []
+
+    def error_of(case: Any, parameters: dict[str, int]) -> float:
+        if broken or case.op == "mlp":
+            broken.append(case)
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return 0.0
+
+    for module in (tune, sweep):
+        monkeypatch.setattr(module, "why_lost", lambda: "CUDA error" if broken else "")
+    monkeypatch.setattr(sweep, "error_of", error_of)
+    monkeypatch.setattr(tune, "on_device", lambda case, inputs, parameters: [1.0, 1.0])
+    monkeypatch.setattr(tune, "why_no_triton", lambda: "")
+    monkeypatch.setattr(tune, "cases", lambda device, dtypes: found)
+    monkeypatch.setattr(tune, "stamp", lambda device: {"device": "stand-in"})
+    monkeypatch.setattr(sys, "argv", ["tune.py", "--json", str(tmp_path / "tune.json")])
+    with pytest.raises(SystemExit, match="the last one that was tried lost the device: CUDA error"):
+        tune.main()
+    report = json.loads((tmp_path / "tune.json").read_text())
+    assert report["device"] == "stand-in"
+    assert [row["op"] for row in report["rows"] if row["why"]] == ["mlp"]
+    assert report["rows"][-1]["op"] == "mlp"
+    summary = report["summary"]
+    assert summary["tried"] + summary["not_tried"] == sum(len(list(case.candidates())) for case in found)
 
 
 def test_without_a_gpu_it_says_so(part: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from device_clock import device_seconds
+from device_clock import device_seconds, why_lost
 from torch import Tensor
 
 from .cases import Case, Parameters
@@ -55,7 +55,7 @@ def forced(case: Case, parameters: Parameters) -> Iterator[None]:
 
 
 def sweep(found: Sequence[Case], timer: Timer, minutes: float, report: Callable[[Row], None]) -> tuple[list[Row], int]:
-    """Try every case's candidates, one of each case in turn, until the time is up.
+    """Try every case's candidates, one of each case in turn, until the time is up or the device is lost.
 
     Returns:
         Rows, and how many candidates were left.
@@ -71,6 +71,8 @@ def sweep(found: Sequence[Case], timer: Timer, minutes: float, report: Callable[
                 return rows, sum(len(candidates) for _, candidates in left)
             rows.append(attempt(case, candidates.pop(0), timer))
             report(rows[-1])
+            if rows[-1].why and why_lost():
+                return rows, sum(len(candidates) for _, candidates in left)
     return rows, 0
 
 
@@ -78,18 +80,19 @@ def attempt(case: Case, parameters: Parameters, timer: Timer) -> Row:
     """Correctness first: what is wrong or cannot be launched is not timed. What is faster is run again and again."""
     shipped = case.shipped
     about = case.op, case.part, str(case.dtype).removeprefix("torch."), parameters, parameters == shipped
+    error = None
     try:
         error = error_of(case, parameters)
+        if not error <= BOUNDS[case.dtype]:
+            return Row(*about, error=error, why=f"wrong: error {error:.1e} is above {BOUNDS[case.dtype]:.0e}")
+        inputs = rotating(case)
+        us, beside = timer(case, inputs, [parameters, shipped])
+        if us < beside and not same_bits(case, inputs[0], parameters):
+            return Row(*about, error, why=f"other bits within {REPEATS} runs")
+        return Row(*about, error, round(us, 2), round(us / beside, 3))
     except Exception as failure:  # the compiler's, the driver's and Triton's own are of many kinds
         reason = (str(failure).strip() or repr(failure)).splitlines()[0]
-        return Row(*about, why=f"{type(failure).__name__}: {reason}")
-    if not error <= BOUNDS[case.dtype]:
-        return Row(*about, error=error, why=f"wrong: error {error:.1e} is above {BOUNDS[case.dtype]:.0e}")
-    inputs = rotating(case)
-    us, beside = timer(case, inputs, [parameters, shipped])
-    if us < beside and not same_bits(case, inputs[0], parameters):
-        return Row(*about, error, why=f"other bits within {REPEATS} runs")
-    return Row(*about, error, round(us, 2), round(us / beside, 3))
+        return Row(*about, error, why=f"{type(failure).__name__}: {reason}")
 
 
 def _run(case: Case, arguments: list[Any], parameters: Parameters) -> Any:
