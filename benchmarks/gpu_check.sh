@@ -12,7 +12,8 @@
 # in the layout "clips" in $PED2 (default: where the tests look for it), three seeds at a time. A part builds the package
 # first where that is missing or of other sources. After $LIMIT seconds (default: 560), the build's among them, it is
 # interrupted and keeps what it has by then; 25 s later all has ended. $PACK names a .tgz that all results are put into
-# after each part, but for the states of training. Not run on a GPU so far.
+# after each part, but for the states of training; each checkpoint has another one beside it, or they might be too large
+# together. Unpacked where a part is run again, what is trained is not trained anew. Not run on a GPU so far.
 #
 # Where nothing is kept from one command to the next but what is packed: bring the wheels along, and give every part a
 # command of its own, with the decoder that probe has found:
@@ -171,10 +172,19 @@ formats() {  # one round to stay within the time: three for figures to publish
     --decoder "$(decoder)" --json "$results/formats.json"
 }
 
-ped2() {  # the paper's 800 tokens and 100 + 40 epochs, else as bundled; said again, it goes on where it was stopped
+ped2() {  # the paper's 800 tokens and 100 + 40 epochs, else as bundled; said again, it goes on with the training
   python3 benchmarks/ped2.py --data "${PED2:-${AEDMAE_TEST_DATA:-../shared}/data/ped2}" --layout clips --out "$results/ped2" --seeds 0 1 2 --at-once 3 \
     --train "--height 80 --width 160 --patch 4 --teacher-epochs 100 --student-epochs 40 --batch-size 100 --workers 5" \
     --json "$results/ped2.json"
+}
+
+pack() {
+  tar -czf "$PACK" --exclude state.pt --exclude cache --exclude model.safetensors -C "${results%/*}" "${results##*/}"
+  local each name
+  find "$results" -name model.safetensors -printf '%P\n' | while read -r each; do
+    name=${each%/model.safetensors}
+    tar -czf "${PACK%.tgz}-${name//\//-}.tgz" -C "${results%/*}" "${results##*/}/$each"
+  done
 }
 
 parts=(build probe tests triton fps ops tune compiled scene racecheck memcheck formats ped2)
@@ -195,7 +205,7 @@ PY
   seconds=$((${LIMIT:-560} - SECONDS))
   WITHIN=$seconds timeout -s INT -k 20 "$seconds" benchmarks/gpu_check.sh "$part" "$results" 2>&1 |
     tee "$results/$part.log" || status=$?
-  [ -z "${PACK:-}" ] || tar -czf "$PACK" --exclude state.pt --exclude cache -C "${results%/*}" "${results##*/}"
+  [ -z "${PACK:-}" ] || pack
   case $status in 124 | 137) echo "$part: interrupted after ${LIMIT:-560} s" >&2 ;; esac
   exit $status
 else

@@ -22,6 +22,7 @@ import shlex
 import statistics
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from stamp import result_path, stamp
-from training import evaluated, header, train_command
+from training import evaluated, header, is_trained, train_command
 
 from aedmae_fast.engine.choose import choose_device
 from aedmae_fast.engine.cores import usable_cores
@@ -58,9 +59,12 @@ def main() -> None:
         parser.error("--bundled: those weights were trained without --train's flags; expected one of the two")
     checkpoints = {seed: options.out / f"seed{seed}" / "model.safetensors" for seed in options.seeds}
     bundled = header(BUNDLED) if options.bundled else None
-    to_train = [seed for seed in options.seeds if bundled is None or seed != int(bundled["seed"])]
+    commands = {
+        seed: training_of(seed, options) for seed in options.seeds if bundled is None or seed != int(bundled["seed"])
+    }
+    to_train = [command for command in commands.values() if not is_trained(command)]
     for start in range(0, len(to_train), options.at_once):
-        running = [start_training(seed, options) for seed in to_train[start : start + options.at_once]]
+        running = [start_training(command, options) for command in to_train[start : start + options.at_once]]
         codes = [process.wait() for process in running]  # of all, or the others would go on by themselves
         if any(codes):
             sys.exit("training failed")
@@ -68,34 +72,34 @@ def main() -> None:
         checkpoints[int(bundled["seed"])] = BUNDLED
     eight_bits = eight_bits_on(torch.device(choose_device("auto").value))
     precisions = ("fp32", "bf16", *([eight_bits] if eight_bits else []))
-    rows = [
-        evaluate(seed, checkpoint, preset, precision, options)
-        for seed, checkpoint in sorted(checkpoints.items())
-        for preset in PRESETS
-        for precision in precisions
-    ]
-    means = [summary(rows, preset, precision) for preset in PRESETS for precision in precisions]
-    print_table(means, rows[0]["baseline"])
-    report = {
+    path = options.json or result_path("ped2", choose_device("auto").value)
+    report: dict[str, Any] = {
         **stamp(choose_device("auto").value),
         "train": f"{FLAGS} {options.train}".strip(),
         "seeds": sorted(checkpoints),
         "bundled": bundled,  # the header of the weights that stand for their seed
-        "summary": means,
-        "rows": rows,
     }
-    path = options.json or result_path("ped2", choose_device("auto").value)
-    path.write_text(json.dumps(report, indent=1) + "\n")
+    rows: list[dict[str, Any]] = []
+    left = list(product(sorted(checkpoints), PRESETS, precisions))
+    while left:
+        seed, preset, precision = left.pop(0)
+        rows.append(evaluate(seed, checkpoints[seed], preset, precision, options))
+        means = [summary(rows, *kind) for kind in dict.fromkeys((row["preset"], row["precision"]) for row in rows)]
+        report |= {"not_evaluated": len(left), "summary": means, "rows": rows}
+        path.write_text(json.dumps(report, indent=1) + "\n")  # is kept, whatever becomes of the rest
+    print_table(means, rows[0]["baseline"])
     print(f"wrote {path}")
 
 
-def start_training(seed: int, options: argparse.Namespace) -> subprocess.Popen[bytes]:
-    """Trains a seed, or goes on with it; a finished one ends at once."""
-    run = options.out / f"seed{seed}"
+def training_of(seed: int, options: argparse.Namespace) -> list[str]:
+    """What trains a seed, or goes on with it."""
     flags = ["--seed", str(seed), *shlex.split(FLAGS), *shlex.split(options.train)]
+    return train_command(options.data, options.layout, options.out / f"seed{seed}", flags)
+
+
+def start_training(command: list[str], options: argparse.Namespace) -> subprocess.Popen[bytes]:
     threads = max(1, usable_cores()[0] // options.at_once)
-    env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    return subprocess.Popen(train_command(options.data, options.layout, run, flags), env=env)
+    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
 
 
 def evaluate(seed: int, checkpoint: Path, preset: str, precision: str, options: argparse.Namespace) -> dict[str, Any]:

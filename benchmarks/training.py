@@ -11,12 +11,33 @@ from typing import Any
 
 from safetensors import safe_open
 
+from aedmae_fast.engine.choose import choose_device, choose_precision
+from aedmae_fast.report.console import printable
+from aedmae_fast.training.options import CHECKPOINT, config_of, make_parser, settings_of
+
 
 def train_command(data: Path, layout: str, run: Path, flags: Sequence[str]) -> list[str]:
     """``python -m aedmae_fast.train`` of a run without pictures, resumed where it was begun; ``flags`` come last."""
     command = [sys.executable, "-m", "aedmae_fast.train", "--data", str(data), "--layout", layout, "--out", str(run)]
     resume = ["--resume"] if (run / "state.pt").exists() else []
     return [*command, "--pictures", "0", "--quiet", *resume, *flags]
+
+
+def is_trained(command: Sequence[str]) -> bool:
+    """Whether the checkpoint of a :func:`train_command` is there, of its last epoch; the run's state may be gone."""
+    options = make_parser().parse_args(command[3:])
+    if not (checkpoint := options.out / CHECKPOINT).exists():
+        return False
+    settings = settings_of(options)
+    asked = {
+        "data": printable(options.data.resolve().name),
+        "layout": options.layout,
+        "config": json.dumps(config_of(options).to_dict()),
+        "precision": choose_precision(options.precision, choose_device(options.device).value).value,
+        "schedule": json.dumps(settings.to_dict()),
+        "epochs": str(settings.epochs),
+    }
+    return asked.items() <= header(checkpoint).items()
 
 
 def header(checkpoint: Path) -> dict[str, str]:

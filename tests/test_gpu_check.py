@@ -9,6 +9,7 @@ import re
 import runpy
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -157,6 +158,27 @@ def test_what_the_build_leaves_no_time_for_is_not_begun(tmp_path: Path, stand_in
     assert done.returncode == 1
     assert re.search(r"tune: not begun, [-\d]+ s are left", done.stdout)
     assert commands(stand_ins) == []
+
+
+def test_checkpoints_are_packed_one_by_one_and_states_not_at_all(tmp_path: Path, stand_ins: dict[str, str]) -> None:
+    results = tmp_path / "results"
+    for name in (
+        "scene/model.safetensors",
+        "ped2/seed0/model.safetensors",
+        "ped2/seed0/state.pt",
+        "ped2/seed0/log.csv",
+    ):
+        (results / name).parent.mkdir(parents=True, exist_ok=True)
+        (results / name).write_text(name)
+    run("ops", results, stand_ins | {"PACK": str(tmp_path / "ops.tgz")})
+    packs = {}
+    for path in tmp_path.glob("*.tgz"):
+        with tarfile.open(path) as pack:
+            packs[path.name] = pack.getnames()
+    assert packs.keys() == {"ops.tgz", "ops-scene.tgz", "ops-ped2-seed0.tgz"}
+    assert packs["ops-ped2-seed0.tgz"] == ["results/ped2/seed0/model.safetensors"]
+    assert "results/ped2/seed0/log.csv" in packs["ops.tgz"]
+    assert not [name for name in packs["ops.tgz"] if name.endswith((".pt", ".safetensors"))]
 
 
 def test_all_goes_on_after_a_part_that_fails(tmp_path: Path, stand_ins: dict[str, str]) -> None:
