@@ -16,7 +16,8 @@ goes on to the pixel maps, which the predictions of the others are yet to be mad
 without the student.
 
 On a GPU the waterfall, the batch sizes and the latency read frames and windows that lie in the device's memory, and a
-graph is given indices alone: what is copied to the device and back is in end to end only.
+graph is given indices alone: what is copied to the device and back is in end to end only, and in the live stream's
+latency. Each batch size has a graph of its own there; the engine, and so the stream, has one of 64 frames.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from fps_parts.contender import Inputs, Way
 from fps_parts.output import print_formats, print_tables, waterfall_summary, write, write_unfinished
 from fps_parts.profile import profile
 from fps_parts.scaling import scaling
-from fps_parts.sweep import latency, sweep
+from fps_parts.sweep import latency, stream_latency, sweep
 from fps_parts.torch_contenders import Ours, states_dtype
 from stamp import result_path, stamp
 
@@ -139,6 +140,7 @@ def measure(
     mark = stamp(str(device))
     settings = {
         **{name: choice.value for name, choice in scorer.choices.items()},
+        "decoder": options.decoder,  # what did decode: decoded_by
         "checkpoint": options.checkpoint,
         "model": scorer.config.to_dict(),
         "gflop_per_frame": round(model.flops_per_frame() / 1e9, 3),
@@ -161,10 +163,11 @@ def measure(
     if options.formats_only:
         have_formats()
         return report
-    rates = end_to_end.measure(scorer, clips, rounds)
-    have(end_to_end_rounds={name: [round(v, 2) for v in values] for name, values in rates.items()})
+    whole = end_to_end.measure(scorer, clips, rounds)
+    have(end_to_end_rounds={name: [round(v, 2) for v in values] for name, values in whole.rates.items()})
     have(memory=_memory(clips, options, device))
-    inputs = Inputs.of(scorer.config, end_to_end.frames_of(scorer, clips[0]), INPUTS[device.type])
+    frames = end_to_end.frames_of(scorer, clips[0])
+    inputs = Inputs.of(scorer.config, frames, INPUTS[device.type])
     wanted = waterfall.Wanted(
         model, scorer.preset, _precisions(precision, device), threads, BATCH, options.baseline, tuple(options.without)
     )
@@ -176,10 +179,11 @@ def measure(
     have(configurations=networks, profile=_profile(wanted, inputs))
     ours = Ours(model, inputs, precision, scorer.preset)
     have(sweep=sweep(ours, inputs, threads, rounds=min(rounds, 3)), latency=latency(ours, inputs))
+    have(stream_latency=stream_latency(scorer, frames))
     have(scaling=_scaling(options, precision, device, rounds))
     have_formats()
     head = {"device": mark["device"], "commit": mark["commit"], "precision": precision}
-    summary = {**head, **waterfall_summary(rows, precision, missing), **end_to_end.summarise(rates)}
+    summary = {**head, **waterfall_summary(rows, precision, missing), **end_to_end.summarise(whole)}
     return {**report, "summary": summary}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import importlib
 import json
 import subprocess
@@ -15,11 +16,14 @@ from typing import Any
 import pytest
 import torch
 
+from aedmae_fast import Scorer
 from aedmae_fast.config import PRESETS
 from aedmae_fast.engine.cores import usable_cores
 from aedmae_fast.engine.graph import GraphRunner
 from aedmae_fast.model.checkpoint import save_model
 from aedmae_fast.model.network import AedMae
+from aedmae_fast.video.pyav import PyavVideo
+from tests.clips import write_clip
 from tests.conftest import TINY
 from tests.engine.graph_twin import CaptureTwin
 
@@ -35,7 +39,7 @@ class Network(torch.nn.Module):
 SUMMARY = {
     *("device", "commit", "precision", "model_fps", "eager_fp32_fps", "compile_fps", "matrix_peak_share"),
     *("int8_fps", "fp8_fps"),
-    *("decode_fps", "model_ceiling_fps", "end_to_end_fps", "end_to_end_over_ceiling", "bound_by"),
+    *("decode_fps", "model_ceiling_fps", "end_to_end_fps", "end_to_end_over_ceiling", "bound_by", "decoded_by"),
     *("onnxruntime_fps", "openvino_fps", "baseline_fps", "missing"),
 }
 
@@ -78,7 +82,9 @@ def test_the_summary_is_last_and_complete(written: tuple[Path, str]) -> None:
     assert all(summary[name] > 0 for name in rates)
     assert report["memory"]["host"] > 50
     assert [row["batch"] for row in report["sweep"]] == [1, 2, 4, 8, 16, 32]
-    assert 0 < report["latency"]["p50_ms"] <= report["latency"]["p99_ms"]
+    for name in ("latency", "stream_latency"):
+        assert 0 < report[name]["p50_ms"] <= report[name]["p99_ms"]
+    assert (report["settings"]["decoder"], summary["decoded_by"]) == ("auto", ["pyav"])
 
 
 def test_the_waterfall_begins_with_the_papers_protocol_and_states_errors(written: tuple[Path, str]) -> None:
@@ -121,7 +127,31 @@ def test_each_format_has_its_sessions_and_its_ceilings(written: tuple[Path, str]
         assert [s["sessions"] for s in row["sessions"]] == list(range(1, usable_cores()[0] + 1))
         assert all(s["decode_fps"] > 0 for s in row["sessions"])
         assert row["end_to_end_fps"] > 0
-        assert f"{row['format']}, decode ceiling {row['decode_fps']:.1f}, model ceiling" in written[1]
+        assert row["decoded_by"] == ["pyav"]
+        assert f"{row['format']}, decode ceiling {row['decode_fps']:.1f} (by pyav), model ceiling" in written[1]
+
+
+def test_what_was_decoded_by_another_decoder_is_told(part: Any, tiny_model: AedMae, tmp_path: Path) -> None:
+    """As where a GPU's decoder leaves a file to software."""
+    end_to_end = part("end_to_end")
+    clips = [write_clip(tmp_path / f"{name}.mp4", frames=9) for name in ("hard", "soft")]
+
+    class InHardware(PyavVideo):
+        def __init__(self, path: str | Path) -> None:
+            super().__init__(path)
+            self.info = dataclasses.replace(self.info, decoder="nvdec" if Path(path).stem == "hard" else "pyav")
+
+    scorer = Scorer(tiny_model, device="cpu", workers=2)
+    scorer._source = lambda path: lambda: InHardware(path)  # type: ignore[method-assign]
+    assert end_to_end.decode(scorer, clips, 2).by == {"nvdec", "pyav"}
+    assert end_to_end.measure(scorer, clips[:1], 1).decoded_by == {"nvdec"}
+
+
+def test_a_clip_that_is_not_decoded_says_why(part: Any, tiny_model: AedMae, tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_text("no video")
+    scorer = Scorer(tiny_model, device="cpu")
+    with pytest.raises(RuntimeError, match=r"clip\.mp4: unreadable: not a video"):
+        part("end_to_end").measure(scorer, [tmp_path / "clip.mp4"], 1)
 
 
 def test_a_format_that_is_none(part: Any, tmp_path: Path) -> None:

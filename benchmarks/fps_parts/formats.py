@@ -38,20 +38,25 @@ def measure(scorer: Scorer, folder: Path, formats: list[str], frames: int, round
             raise ValueError(f"--formats: expected WxH:CODEC such as 640x360:libx264, found {name!r}")
         width, height, codec = parts.groups()
         clip = make_clip(folder / f"{width}x{height}-{codec}.mp4", frames, (int(width), int(height)), codec)
-        sessions = _sweep(scorer, clip, frames, rounds)
+        sessions, decoded_by = _sweep(scorer, clip, frames, rounds)
         together = [clip] * max(2, int(scorer.choices["workers"].value))
-        summary = end_to_end.summarise(end_to_end.measure(scorer, together, rounds))
+        rates, also_by = end_to_end.measure(scorer, together, rounds)
+        summary = end_to_end.summarise(end_to_end.Measured(rates, decoded_by | also_by))
         yield {"format": name, "sessions": sessions, **summary}
 
 
-def _sweep(scorer: Scorer, clip: Path, frames: int, rounds: int) -> list[dict[str, Any]]:
+def _sweep(scorer: Scorer, clip: Path, frames: int, rounds: int) -> tuple[list[dict[str, Any]], set[str]]:
+    """A row for each number of sessions, and all that decoded in them."""
     on_gpu = scorer.runner.device.type == "cuda"
     counts = range(1, (SESSIONS if on_gpu else usable_cores()[0]) + 1)
     rates: dict[int, list[float]] = {count: [] for count in counts}
+    decoded_by: set[str] = set()
     end_to_end.decode(scorer, [clip], 1)  # warm-up
     for _ in range(rounds):
         for count in counts:
-            found, seconds = end_to_end.decode(scorer, [clip] * count, count)
+            found, seconds, by = end_to_end.decode(scorer, [clip] * count, count)
+            decoded_by |= by
             assert found == count * frames, f"{clip.name}: {found} of {count * frames} frames"
             rates[count].append(found / seconds)
-    return [{"sessions": n, "decode_fps": round(statistics.median(values), 2)} for n, values in rates.items()]
+    rows = [{"sessions": n, "decode_fps": round(statistics.median(values), 2)} for n, values in rates.items()]
+    return rows, decoded_by

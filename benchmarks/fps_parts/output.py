@@ -146,6 +146,8 @@ def print_tables(report: dict[str, Any]) -> None:
         _print_profile(precision, found)
     print("  batch  " + "  ".join(f"{row['batch']}: {row['fps']:.1f}" for row in report["sweep"]) + "  frames/s")
     print(f"  one frame at a time: {report['latency']['p50_ms']} ms (p50), {report['latency']['p99_ms']} ms (p99)")
+    stream = report["stream_latency"]
+    print(f"  as a live stream: {stream['p50_ms']} ms (p50), {stream['p99_ms']} ms (p99)")
     for row in report["scaling"]:
         layout = f"{row['processes']} x {row['threads']} threads"
         print(f"  processes {layout}: {row['fps']:.1f} frames/s, {row['over_one_thread']:.2f} times one thread")
@@ -165,6 +167,7 @@ def print_formats(rows: list[dict[str, Any]]) -> None:
 
 def ceilings(summary: dict[str, Any]) -> str:
     """What bounds the whole, in a line."""
-    found = f"decode ceiling {summary['decode_fps']:.1f}, model ceiling {summary['model_ceiling_fps']:.1f}"
+    decoded = f"{summary['decode_fps']:.1f} (by {' and '.join(summary['decoded_by'])})"
+    found = f"decode ceiling {decoded}, model ceiling {summary['model_ceiling_fps']:.1f}"
     share = f"bound by {summary['bound_by']}: {summary['end_to_end_over_ceiling']:.2f} of it"
     return f"{found}, achieved {summary['end_to_end_fps']:.1f}, {share}"
