@@ -52,7 +52,7 @@ def dwconv_qkv(
 
     Raises:
         TypeError: dtypes differ, or are neither float32 nor bfloat16; a quantized weight that is not computed here.
-        ValueError: shapes or devices that do not fit each other.
+        ValueError: shapes or devices that do not fit each other; more products than the sums of int8 hold.
     """
     parameters = norm_weight, norm_bias, conv_weight, conv_bias, proj_weight, proj_bias
     return torch.ops.aedmae.dwconv_qkv(x, *parameters, *grid, proj_scale)

@@ -33,7 +33,7 @@ def linear(
 
     Raises:
         TypeError: dtypes differ, or are neither float32 nor bfloat16; a quantized weight that is not computed here.
-        ValueError: shapes or devices that do not fit each other.
+        ValueError: shapes or devices that do not fit each other; more products than the sums of int8 hold.
     """
     return torch.ops.aedmae.linear(x, weight, bias, residual, scale)
 

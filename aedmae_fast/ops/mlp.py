@@ -47,7 +47,7 @@ def mlp(
 
     Raises:
         TypeError: dtypes differ, or are neither float32 nor bfloat16; a quantized weight that is not computed here.
-        ValueError: shapes or devices that do not fit each other.
+        ValueError: shapes or devices that do not fit each other; more products than the sums of int8 hold.
     """
     arguments = x, norm_weight, norm_bias, up_weight, up_bias, down_weight, down_bias, up_scale, down_scale
     return torch.ops.aedmae.mlp(*arguments)

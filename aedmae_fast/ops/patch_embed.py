@@ -16,7 +16,7 @@ from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 from aedmae_fast.ops.packing import check_packed, is_packed
 from aedmae_fast.ops.parameters import EPS, check_parameters
-from aedmae_fast.ops.quantize import between, check_weight, plain
+from aedmae_fast.ops.quantize import PIXEL, between, check_weight, plain
 from aedmae_fast.ops.triton import triton_backend, with_triton
 
 __all__ = ["patch_embed"]
@@ -54,7 +54,7 @@ def patch_embed(
 
     Raises:
         TypeError: a wrong dtype.
-        ValueError: shapes or devices that do not fit each other.
+        ValueError: shapes or devices that do not fit each other; more products than the sums of int8 hold.
         IndexError: (CPU) an index of ``windows`` or ``ids_keep`` that lies outside.
     """
     arguments = frames, windows, ids_keep, weight, bias, norm_weight, norm_bias, patch, scale
@@ -117,7 +117,7 @@ def _check(
         raise TypeError(f"weight: expected torch.int8, as it has a scale, found {weight.dtype}")
     if weight.dtype == torch.float8_e4m3fn:
         raise TypeError(f"weight: expected {bias.dtype} or torch.int8, found {weight.dtype}")
-    check_weight("weight", weight, scale, (c, 9 * patch * patch), bias, "bias")
+    check_weight("weight", weight, scale, (c, 9 * patch * patch), bias, "bias", PIXEL)
     check_parameters("bias", bias, [("norm_weight", norm_weight, (c,)), ("norm_bias", norm_bias, (c,))])
     for name, value in (("windows", windows), ("ids_keep", ids_keep), ("bias", bias)):
         if value.device != frames.device:

@@ -7,13 +7,13 @@ A weight is int8 (-127..127) or float8_e4m3fn (-448..448), with one float32 scal
 Activations are quantized where they are multiplied, from their value in float32:
 
     int8            each row (token) by itself: a = round(x * (127 / m)), half to even, m = max |x| over the row. A
-                    row with m < 2^-100 is zeros. Sums are exact, in int32, which takes 133 000 products;
-                    out = sum * (m / 127 * scale) + bias.
+                    row with m < 2^-100 is zeros. Sums are exact, in int32, which holds 133 144 products: K is not
+                    more. out = sum * (m / 127 * scale) + bias.
     float8_e4m3fn   a = x rounded to nearest even, saturating at +-448: being floating point it needs no scale where
                     values lie well inside its range. Sums are in float32; out = sum * scale + bias.
 
-Pixels (``patch_embed``) are integers, which int8 multiplies as they are. What follows is in float32, and the result is
-rounded once to the dtype of the activations.
+Pixels (``patch_embed``) are integers, which int8 multiplies as they are: 0..255, of which int32 holds 66 311 products.
+What follows is in float32, and the result is rounded once to the dtype of the activations.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}  # magnitude; its keys
 # What each kind of device has kernels for; of others than these (meta) all is taken.
 COMPUTED: dict[str, tuple[torch.dtype, ...]] = {"cpu": (torch.int8,), "cuda": (torch.float8_e4m3fn,)}
 TINY = 2.0**-100  # 127 / m is infinite below 2^-121
+LEVEL, PIXEL = 127, 255  # the largest that int8 weights are multiplied by
 
 
 def quantize_weight(weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -44,7 +45,11 @@ def quantize_weight(weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]
 
     Returns:
         The quantized weight, ``dtype`` [..., N, K], and its scale, float32 [..., N]; both 0 where a channel is zeros.
+
+    Raises:
+        ValueError: K is above what the sums of int8 hold.
     """
+    _check_sums("weight", dtype, weight.shape[-1], LEVEL)
     exact, largest = weight.detach().double(), LARGEST[dtype]
     scale = (exact.abs().amax(-1) / largest).float()
     levels = (exact / scale.double()[..., None]).nan_to_num(0).clamp(-largest, largest)
@@ -97,7 +102,13 @@ def _quantize_rows(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:  # f
 
 
 def check_weight(
-    name: str, weight: Tensor, scale: Tensor | None, shape: tuple[int, ...], like: Tensor, like_name: str = "x"
+    name: str,
+    weight: Tensor,
+    scale: Tensor | None,
+    shape: tuple[int, ...],
+    like: Tensor,
+    like_name: str = "x",
+    largest: int = LEVEL,
 ) -> None:
     """The weight called ``name`` is of ``shape``, and of the dtype of ``like``, or quantized; or packed, on a CPU.
 
@@ -105,16 +116,19 @@ def check_weight(
 
     Args:
         scale: of a quantized weight; its own name is that of the weight with ``scale`` for ``weight``.
+        largest: that an int8 weight is multiplied by.
 
     Raises:
         TypeError: another dtype, or one that the device does not compute with.
-        ValueError: another shape or device, of weight or scale; packed, and not on a CPU.
+        ValueError: another shape or device, of weight or scale; packed, and not on a CPU; more products than an int8
+            sum holds.
     """
     if is_packed(weight):
         if like.device.type not in ("cpu", "meta"):
             raise ValueError(f"{name}: packed weights are for CPUs, but {like_name} is on {like.device}: unpack_weight")
         check_like(name, weight, weight.shape, like)
         if scale is not None:
+            _check_sums(name, torch.int8, shape[-1], largest)
             _check_scale(name, scale, shape, like)
         return
     if scale is None:
@@ -127,7 +141,17 @@ def check_weight(
         advice = f"quantize it to {_names(taken)}" if taken else "take one that is not quantized"
         raise TypeError(f"{name}: {weight.dtype} is not computed on a {like.device.type} device; {advice}")
     check_like(name, weight, shape, like)
+    _check_sums(name, weight.dtype, shape[-1], largest)
     _check_scale(name, scale, shape, like)
+
+
+def _check_sums(name: str, dtype: torch.dtype, products: int, largest: int) -> None:
+    most = torch.iinfo(torch.int32).max // (int(LARGEST[torch.int8]) * largest)
+    if dtype == torch.int8 and products > most:
+        raise ValueError(
+            f"{name}: expected at most {most} products in a sum, which int8 adds up in int32, found {products};"
+            " leave this weight unquantized"
+        )
 
 
 def _check_scale(name: str, scale: Tensor, shape: tuple[int, ...], like: Tensor) -> None:

@@ -17,6 +17,7 @@ from aedmae_fast.ops import dwconv_qkv, linear, mlp
 from aedmae_fast.ops.dwconv_qkv import dwconv_qkv_reference
 from aedmae_fast.ops.linear import linear_reference
 from aedmae_fast.ops.mlp import mlp_reference
+from aedmae_fast.ops.packing import pack_weight
 from aedmae_fast.ops.quantize import quantize_weight
 from tests.ops.data import rmse_ratio
 from tests.ops.network_kernels import BOUNDS, DTYPES, doubled, normal
@@ -142,6 +143,24 @@ def test_sums_are_exact(isa: str) -> None:
     x[0], levels[0], x[1], levels[1] = 127, 127, 127, -127
     found = linear(x.float(), levels.to(torch.int8), torch.zeros(75), scale=torch.ones(75))
     assert torch.equal(found.long(), x @ levels.t())
+
+
+MOST = (2**31 - 1) // 127**2  # products in a sum
+
+
+def test_the_longest_sums_are_exact(isa: str) -> None:
+    x, levels = torch.full((2, MOST), 127), torch.full((17, MOST), 127)
+    x[1], levels[1] = -127, -127
+    found = linear(x.float(), levels.to(torch.int8), torch.zeros(17), scale=torch.ones(17))
+    assert torch.equal(found, (x @ levels.t()).float())
+
+
+def test_sums_that_int32_may_not_hold_are_refused() -> None:
+    x, levels, scale = torch.ones(1, MOST + 1), torch.full((4, MOST + 1), 127, dtype=torch.int8), torch.ones(4)
+    error = f"weight: expected at most {MOST} products in a sum, which int8 adds up in int32, found {MOST + 1}"
+    for weight in (levels, pack_weight(levels)):
+        with pytest.raises(ValueError, match=error):
+            linear(x, weight, torch.zeros(4), scale=scale)
 
 
 def test_ties_go_to_even_and_zeros_stay(isa: str) -> None:

@@ -130,6 +130,21 @@ def test_float8_is_not_for_pixels() -> None:
         patch_embed(frames, windows, ids, *quantize_weight(weight, torch.float8_e4m3fn)[:1], *rest, 2, torch.ones(12))
 
 
+def test_int8_of_the_largest_patch_that_its_sums_hold(isa: str) -> None:
+    """White everywhere, and levels of 127 in the first channel: a sum just below 2^31."""
+    frames, windows, ids, weight, *rest = inputs(1, 1, 85, 1, torch.float32, batch=1, c=8)
+    levels = torch.randint(-127, 128, weight.shape, dtype=torch.int8)
+    levels[0] = 127
+    white, scale = frames.fill_(255), torch.full((8,), 1e-7)
+    check(patch_embed, patch_embed_reference, white, windows, ids, levels, *rest, 85, scale)
+
+
+def test_int8_of_larger_patches_is_refused() -> None:
+    arguments = in_int8(inputs(1, 1, 86, 1, torch.float32, batch=1, c=8), 86)
+    with pytest.raises(ValueError, match=r"weight: expected at most 66311 products in a sum.* found 66564"):
+        patch_embed(*arguments)
+
+
 def test_strided_arguments_are_copied() -> None:
     frames, *rest = inputs(3, 4, 2, 5, torch.float32, c=12)
     strided = [t.mT.contiguous().mT if t.ndim > 1 else t.repeat_interleave(2)[::2] for t in (frames, *rest)]

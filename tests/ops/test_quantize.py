@@ -58,3 +58,10 @@ def test_nan_stays_in_its_row() -> None:
     x[1, 2] = torch.nan
     found = linear_layer(x, *_with_bias(*quantize_weight(torch.ones(2, 4), torch.int8)))
     assert torch.equal(found.isnan().any(1), torch.tensor([False, True, False]))
+
+
+def test_an_int8_weight_is_no_longer_than_its_sums_can_be() -> None:
+    with pytest.raises(ValueError, match="weight: expected at most 133144 products in a sum"):
+        quantize_weight(torch.ones(2, 133_145), torch.int8)
+    quantize_weight(torch.ones(2, 133_144), torch.int8)
+    quantize_weight(torch.ones(2, 133_145), torch.float8_e4m3fn)
