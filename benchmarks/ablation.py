@@ -13,7 +13,6 @@ Beside it stands what the paper reports for the same change, on CUHK Avenue, as 
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from stamp import result_path, stamp
+from stamp import result_path, stamp, write_report
 from training import train_command
 
 from aedmae_fast import Scorer, load_model
@@ -64,6 +63,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=list(NETWORKS), choices=list(NETWORKS), metavar="ROW")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    path = result_path(f"ablation-{options.data.resolve().name}", "cpu", options.json)
     clips = read_dataset(options.data, options.layout).test
     rows: dict[str, dict[str, list[float] | None]] = {}
     print(f"{'micro / macro AUC, %':24}" + "".join(f"{name:>18}" for name in TERMS) + f"{'paper, Avenue':>18}")
@@ -73,7 +73,6 @@ def main() -> None:
         print(line(name, list(rows[name].values())), flush=True)
     baseline = percent(frame_auc([ScoredClip(c.name, c.labels, frame_difference(c.path)) for c in clips]))
     print(line("frame difference", [baseline]))
-    path = options.json or result_path(f"ablation-{options.data.resolve().name}", "cpu")
     report: dict[str, Any] = {
         **stamp("cpu"),
         "data": options.data.resolve().name,
@@ -83,8 +82,7 @@ def main() -> None:
         "frame_difference": baseline,
         "paper_avenue_micro": PAPER_AVENUE_MICRO,
     }
-    path.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"wrote {path}")
+    write_report(path, report)
 
 
 def train(name: str, options: argparse.Namespace) -> Path:

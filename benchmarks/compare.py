@@ -12,14 +12,13 @@ setting is better if it wins by more than two seeds of one setting lie apart.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from stamp import result_path, stamp
+from stamp import result_path, stamp, write_report
 from training import evaluated, header
 
 from aedmae_fast.engine.choose import choose_device
@@ -38,6 +37,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="(default: benchmarks/results/compare-DEVICE-COMMIT.json)")
     options = parser.parse_args()
     device = choose_device("auto").value
+    path = result_path("compare", device, options.json)
     rows = []
     for run in options.runs:
         checkpoint = run / CHECKPOINT
@@ -55,9 +55,7 @@ def main() -> None:
         "rows": rows,
         "frame_difference": difference,
     }
-    path = options.json or result_path("compare", device)
-    path.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"wrote {path}")
+    write_report(path, report)
 
 
 def summary(by_set: list[dict[str, Any]]) -> dict[str, Any]:

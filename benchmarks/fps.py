@@ -78,7 +78,7 @@ def main() -> None:
         make_clip(clips[0], options.frames, tuple(options.size), options.codec)
         for clip in clips[1:]:
             shutil.copyfile(clips[0], clip)
-        path = options.json or result_path("fps", scorer.choices["device"].value)
+        path = result_path("fps", scorer.choices["device"].value, options.json)
         report = measure(model, scorer, clips, options, partial(write_unfinished, path))
     if options.formats_only:
         print_formats(report["formats"])

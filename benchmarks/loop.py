@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import statistics
 import sys
 import tempfile
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from stamp import result_path, stamp
+from stamp import result_path, stamp, write_report
 
 from aedmae_fast import Scorer
 from aedmae_fast.config import ModelConfig
@@ -66,6 +65,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    path = result_path("loop", "cpu", options.json)
     rows: dict[str, Any] = {}
     frames = options.frames // BLOCK * BLOCK
     with without_arithmetic():
@@ -75,11 +75,9 @@ def main() -> None:
             print(f"{preset:<15} {rows[preset]['microseconds_a_frame']:6.1f} us a frame")
     day = {name: round(seconds, 2) for name, seconds in a_day().items()}
     print(f"a day of video: {', '.join(f'{name} {seconds} s' for name, seconds in day.items())}")
-    path = options.json or result_path("loop", "cpu")
     settings = {"frames": frames, "rounds": options.rounds, "batch": BATCH}
     report = {**stamp("cpu"), "settings": settings, "loop": rows, "day_seconds": day}
-    path.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"wrote {path}")
+    write_report(path, report)
 
 
 def without_arithmetic() -> contextlib.ExitStack:

@@ -16,7 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from child import run_child
 from clips import make_clip
-from stamp import result_path, stamp
+from stamp import result_path, stamp, write_report
 
 from aedmae_fast.config import ModelConfig
 from aedmae_fast.model.checkpoint import save_model
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--maps", action="store_true", help="write the maps, too")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    path = result_path("memory", "cpu", options.json)
     with tempfile.TemporaryDirectory() as folder:
         save_model(AedMae(SMALL), f"{folder}/small.safetensors")
         runs = [measure(Path(folder), minutes, options.maps) for minutes in options.minutes]
@@ -46,9 +47,7 @@ def main() -> None:
         "runs": runs,
         "summary": {"ratio": round(ratio, 4)},
     }
-    path = options.json or result_path("memory", "cpu")
-    path.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"wrote {path}")
+    write_report(path, report)
 
 
 def measure(folder: Path, minutes: float, maps: bool) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    path = options.out or result_path("ops", options.device).with_suffix("")
+    path = result_path("ops", options.device, options.out, suffix="")
     rows: list[dict[str, Any]] = []
     failed: list[str] = []
     print(line(dict(zip(COLUMNS, COLUMNS, strict=True))))

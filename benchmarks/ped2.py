@@ -57,6 +57,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.bundled and options.train:
         parser.error("--bundled: those weights were trained without --train's flags; expected one of the two")
+    device = choose_device("auto").value
+    path = result_path("ped2", device, options.json)
     checkpoints = {seed: options.out / f"seed{seed}" / "model.safetensors" for seed in options.seeds}
     bundled = header(BUNDLED) if options.bundled else None
     commands = {
@@ -70,11 +72,10 @@ def main() -> None:
             sys.exit("training failed")
     if bundled is not None:
         checkpoints[int(bundled["seed"])] = BUNDLED
-    eight_bits = eight_bits_on(torch.device(choose_device("auto").value))
+    eight_bits = eight_bits_on(torch.device(device))
     precisions = ("fp32", "bf16", *([eight_bits] if eight_bits else []))
-    path = options.json or result_path("ped2", choose_device("auto").value)
     report: dict[str, Any] = {
-        **stamp(choose_device("auto").value),
+        **stamp(device),
         "train": f"{FLAGS} {options.train}".strip(),
         "seeds": sorted(checkpoints),
         "bundled": bundled,  # the header of the weights that stand for their seed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import re
 import subprocess
@@ -49,10 +50,21 @@ def stamp(device: str) -> dict[str, Any]:
     }
 
 
-def result_path(kind: str, device: str) -> Path:
-    """``results/<kind>-<device>-<commit>.json``."""
+def result_path(kind: str, device: str, wanted: Path | None = None, suffix: str = ".json") -> Path:
+    """``wanted``, or ``results/<kind>-<device>-<commit><suffix>``.
+
+    Its folder is made: who asks before measuring does not find out afterwards that there is none.
+    """
     slug = re.sub(r"[^a-z0-9]+", "-", device_name(device).lower()).strip("-")
-    return RESULTS / f"{kind}-{slug}-{commit()}.json"
+    path = wanted or RESULTS / f"{kind}-{slug}-{commit()}{suffix}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write_report(path: Path, report: dict[str, Any]) -> None:
+    """As JSON; and says so."""
+    path.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"wrote {path}")
 
 
 def _git(*arguments: str) -> str:

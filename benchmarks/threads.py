@@ -8,7 +8,6 @@ Each contender runs in a process of its own, since the number of threads is a se
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import sys
 import time
@@ -22,7 +21,7 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from stamp import result_path, stamp
+from stamp import result_path, stamp, write_report
 
 from aedmae_fast import load_model
 from aedmae_fast.engine.cores import usable_cores
@@ -36,6 +35,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="per contender (default: %(default)s)")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    path = result_path("threads", "cpu", options.json)
     rows = []
     for config, precision, busy in product(("avenue", "shanghaitech"), ("float32", "bfloat16"), (0, 1)):
         with busy_processes(busy):
@@ -44,9 +44,7 @@ def main() -> None:
         rows.append({"config": config, "precision": precision, "busy": busy, **rates, "ratio": round(ratio, 2)})
         rounded = ", ".join(f"{way} {rate:.1f}" for way, rate in rates.items())
         print(f"{config:<13} {precision:<9} beside {busy} busy: {rounded} frames/s, ratio {ratio:.2f}", flush=True)
-    path = options.json or result_path("threads", "cpu")
-    path.write_text(json.dumps({**stamp("cpu"), "rows": rows}, indent=1) + "\n")
-    print(f"wrote {path}")
+    write_report(path, {**stamp("cpu"), "rows": rows})
 
 
 @contextmanager

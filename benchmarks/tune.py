@@ -24,7 +24,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from device_clock import why_lost
-from stamp import result_path, stamp
+from stamp import result_path, stamp, write_report
 from tune_parts.cases import FP8, SPACES, Parameters, cases
 from tune_parts.sweep import FRAMES, Row, on_device, sweep
 
@@ -43,8 +43,7 @@ def main() -> None:
         sys.exit(f"nothing to tune: {reason}")
     dtypes = (torch.bfloat16, *(() if why_no_fp8() else (FP8,)))
     wanted = [case for case in cases("cuda", dtypes) if case.op in options.ops]
-    path = options.json or result_path("tune", "cuda")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = result_path("tune", "cuda", options.json)
     mark = stamp("cuda")  # now: a device that is lost says nothing more
     tried: list[Row] = []
 
@@ -62,8 +61,7 @@ def main() -> None:
     lost = why_lost()
     if left:
         print(f"{left} candidates were not tried" + ("" if lost else f" within {options.minutes:g} minutes"))
-    path.write_text(json.dumps(report(rows, left, mark), indent=1) + "\n")
-    print(f"wrote {path}")
+    write_report(path, report(rows, left, mark))
     if lost:
         sys.exit(f"the last one that was tried lost the device: {lost}; leave out its operation: --ops")
 

@@ -9,7 +9,6 @@ cores idle where decoding takes longer than the network. Contenders take turns, 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from clips import make_clip
-from stamp import result_path, stamp
+from stamp import result_path, stamp, write_report
 
 from aedmae_fast import Scorer
 from aedmae_fast.engine.cores import usable_cores
@@ -34,6 +33,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    path = result_path("workers", "cpu", options.json)
     cores = usable_cores()[0]
     ways = sorted({1, max(1, cores // 2), cores, 2 * cores})
     rows: list[dict[str, Any]] = []
@@ -53,10 +53,8 @@ def main() -> None:
                         {"network": network, "format": name, "workers": workers, "fps": rate, "over_one": ratio}
                     )
                     print(f"{network:<17} {name:<18} {workers:>3} decoders: {rate:7.1f} frames/s, {ratio:.2f} of one's")
-    path = options.json or result_path("workers", "cpu")
     settings = {"frames": options.frames, "clips": 4 * cores, "rounds": options.rounds}
-    path.write_text(json.dumps({**stamp("cpu"), "settings": settings, "rows": rows}, indent=1) + "\n")
-    print(f"wrote {path}")
+    write_report(path, {**stamp("cpu"), "settings": settings, "rows": rows})
 
 
 def measure(scorers: dict[int, Scorer], clips: list[Path], rounds: int) -> dict[int, list[float]]:

@@ -244,6 +244,7 @@ def test_what_cannot_run_is_missing_and_the_others_are_timed(part: Any, monkeypa
 
 def test_a_run_that_is_cut_short_leaves_what_it_has(part: Any, tmp_path: Path) -> None:
     output = part("output")
+    (tmp_path / "out").mkdir()
     output.write_unfinished(tmp_path / "out" / "fps.json", {"waterfall": []})
     (left,) = (tmp_path / "out").iterdir()
     assert json.loads(left.read_text()) == {"waterfall": []}

@@ -105,6 +105,27 @@ def test_an_evaluation_that_is_cut_short_leaves_its_rows(
     assert report["summary"][0]["micro_auc"] == {"mean": 50.5, "low": 50.0, "high": 51.0}
 
 
+def test_the_folder_of_the_result_is_made_before_anything_is_trained(
+    program: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "new" / "folder" / "x.json"
+
+    def start(*_: object) -> object:
+        assert path.parent.is_dir()
+        return SimpleNamespace(wait=lambda: 1)
+
+    ped2 = program("ped2")
+    monkeypatch.setattr(ped2, "start_training", start)
+    monkeypatch.setattr(sys, "argv", ["ped2.py", "--data", "x", "--out", str(tmp_path), "--json", str(path)])
+    with pytest.raises(SystemExit, match="training failed"):
+        ped2.main()
+    stamp = program("stamp")
+    assert stamp.result_path("kind", "cpu", path) == path
+    stamp.write_report(path, {"rows": []})
+    assert json.loads(path.read_text()) == {"rows": []}
+    assert capsys.readouterr().out == f"wrote {path}\n"
+
+
 @pytest.mark.parametrize(
     ("row", "class_head", "expected"),
     [

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from stamp import write_report
+
 from .torch_contenders import PREDICTIONS
 
 COLUMNS = ("step", "precision", "way", "fps", "over_eager", "matrix_share", "matrix_gflops", "error", "counts")
@@ -59,7 +61,6 @@ def _fps(row: dict[str, Any]) -> float:
 
 def write_unfinished(path: Path, report: dict[str, Any]) -> None:
     """What is measured so far, beside ``path`` until :func:`write`: a run that is cut short leaves it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     _unfinished(path).write_text(json.dumps(report, indent=1) + "\n")
 
 
@@ -69,11 +70,9 @@ def _unfinished(path: Path) -> Path:
 
 def write(report: dict[str, Any], path: Path) -> None:
     """``path``, and of the same name the waterfall, if there is one, as .csv and, with matplotlib, as .png."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=1) + "\n")
+    write_report(path, report)
     _unfinished(path).unlink(missing_ok=True)
     if "waterfall" not in report:
-        print(f"wrote {path}")
         return
     with path.with_suffix(".csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
@@ -83,7 +82,7 @@ def write(report: dict[str, Any], path: Path) -> None:
         _plot(report, path.with_suffix(".png"))
     except ImportError:
         print("no picture: it needs matplotlib: pip install matplotlib", file=sys.stderr)
-    print(f"wrote {path}, and the waterfall beside it as .csv and .png")
+    print("and the waterfall beside it as .csv and .png")
 
 
 def _plot(report: dict[str, Any], path: Path) -> None:
