@@ -44,6 +44,19 @@ def test_a_baseline_that_fails_leaves_the_other_rows(part: ModuleType) -> None:
     ]
 
 
+def test_an_instruction_set_that_is_wrong_is_told(part: ModuleType) -> None:
+    native = part.native.cpu()
+
+    def run() -> torch.Tensor:
+        return torch.full((3,), 2.0 if native.isa() == "base" else 1.0)
+
+    try:
+        with pytest.raises(ArithmeticError, match=r"base is off by 1.0, more than 0"):
+            part.measure(part.Case("linear", "small", run, bytes=24), "cpu", 0, [])
+    finally:
+        native.set_isa("auto")
+
+
 def test_the_matrices_of_the_rate_are_drawn_once(part: ModuleType) -> None:
     yardsticks = importlib.import_module("yardsticks")
     first, second = (yardsticks.square_linears(torch.float32, "cpu")[0] for _ in "12")
