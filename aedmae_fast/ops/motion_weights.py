@@ -34,7 +34,8 @@ def motion_weights(frames: Tensor, patch: int, kind: Literal["paper", "release"]
 
     Raises:
         TypeError: ``frames`` is not uint8.
-        ValueError: shapes that do not fit, an unknown ``kind``, or (CUDA) rows of more than 48 KiB.
+        ValueError: shapes that do not fit, an unknown ``kind``, or (CUDA) rows of more than 48 KiB, or from 65 536 rows
+            of patches on.
     """
     return torch.ops.aedmae.motion_weights(frames, patch, kind)
 

@@ -36,7 +36,8 @@ def patch_weights(gradient: Tensor, patch: int, anomaly_map: Tensor | None = Non
 
     Raises:
         TypeError: ``gradient`` or ``anomaly_map`` is not uint8.
-        ValueError: shapes or devices that do not fit, or (CUDA) rows of more than 48 KiB, the anomaly map's included.
+        ValueError: shapes or devices that do not fit, or (CUDA) rows of more than 48 KiB, the anomaly map's included,
+            or from 65 536 rows of patches on.
     """
     return torch.ops.aedmae.patch_weights(gradient, patch, anomaly_map)
 

@@ -134,7 +134,7 @@ void frame_prep_cuda(const FramePrep& a, uintptr_t stream) {
   const dim3 block(32, 8);
   const uint32_t slices = (a.frames + kFramesPerThread - 1) / kFramesPerThread;
   const dim3 grid((a.out_width + block.x - 1) / block.x, (a.out_height + block.y - 1) / block.y,
-                  slices < 65535 ? slices : 65535);
+                  slices < kMostBlocks ? slices : kMostBlocks);
   const Kernel kernel = a.bfloat16 ? kernel_for<uint16_t>(a) : kernel_for<uint8_t>(a);
   launch("frame_prep", kernel, grid, block, 0, reinterpret_cast<cudaStream_t>(stream), a,
          make_colour(a.kr, a.kb, a.full_range));

@@ -6,10 +6,13 @@
 
 #include <cuda_runtime.h>
 
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 
 namespace aedmae {
+
+constexpr uint32_t kMostBlocks = 65535;  // of a grid along y and z; along x there is room for 2^31 - 1
 
 // Throws std::runtime_error if the launch itself fails; what happens on the GPU later is reported by later calls.
 template <class... Params, class... Args>

@@ -7,6 +7,9 @@
 // -1 - u_i, and `normalise` adds the strength, which it finds in the largest bytes of all patches.
 #include "motion_weights.h"
 
+#include <stdexcept>
+#include <string>
+
 #include "launch.h"
 
 namespace aedmae {
@@ -29,9 +32,12 @@ __device__ uint4 maximum(uint4 a, uint4 b) {
 
 // The frames whose difference is frame t's gradient; one that does not exist is t itself.
 __device__ int32_t frame_before(int32_t t) { return t > 0 ? t - 1 : 0; }
-__device__ int32_t frame_after(int32_t t, int32_t span, int32_t count) { return span == 2 && t + 1 < count ? t + 1 : t; }
+__device__ int32_t frame_after(int32_t t, int32_t span, int32_t count) {
+  return span == 2 && t + 1 < count ? t + 1 : t;
+}
 
-// A thread takes the same bytes of several frames, one after another.
+// A thread takes the same bytes of several frames, one after another; and of several more, where the grid has fewer
+// blocks than there are.
 template <class Bytes>
 __global__ void __launch_bounds__(kThreads, kBlocks) differences(const MotionGradient a) {
   const int64_t pitch = a.size / static_cast<int64_t>(sizeof(Bytes));
@@ -39,14 +45,16 @@ __global__ void __launch_bounds__(kThreads, kBlocks) differences(const MotionGra
   if (at >= pitch) return;
   const auto* const frames = reinterpret_cast<const Bytes*>(a.frames) + at;
   auto* const out = reinterpret_cast<Bytes*>(a.out) + at;
-  const int32_t first = static_cast<int32_t>(blockIdx.y) * kFramesPerThread;
-  Bytes before = frames[frame_before(first) * pitch], now = frames[first * pitch];
+  for (int64_t several = blockIdx.y; several * kFramesPerThread < a.count; several += gridDim.y) {
+    const auto first = static_cast<int32_t>(several * kFramesPerThread);
+    Bytes before = frames[frame_before(first) * pitch], now = frames[first * pitch];
 #pragma unroll 4
-  for (int32_t t = first; t < a.count && t < first + kFramesPerThread; ++t) {
-    const Bytes next = t + 1 < a.count ? frames[(t + 1) * pitch] : now;
-    out[t * pitch] = abs_diff(before, a.span == 2 ? next : now);
-    before = now;
-    now = next;
+    for (int32_t t = first; t < a.count && t < first + kFramesPerThread; ++t) {
+      const Bytes next = t + 1 < a.count ? frames[(t + 1) * pitch] : now;
+      out[t * pitch] = abs_diff(before, a.span == 2 ? next : now);
+      before = now;
+      now = next;
+    }
   }
 }
 
@@ -84,7 +92,8 @@ struct PatchRow {
   __device__ int64_t token() const { return (static_cast<int64_t>(frame) * down + number) * across; }
 };
 
-// Of the largest byte in each column [width, channels]: the largest of each patch and channel, put at the patch's start.
+// Of the largest byte in each column [width, channels]: the largest of each patch and channel, put at the patch's
+// start.
 __device__ void peaks_of_patches(const MotionWeights& a, const PatchRow& r, uint8_t* columns) {
   for (int32_t i = r.first; r.inside && i < r.across * a.channels; i += r.step) {
     uint8_t* const channel = columns + i / a.channels * (a.patch * a.channels) + i % a.channels;
@@ -153,7 +162,8 @@ __global__ void __launch_bounds__(kThreads) anomalies(const MotionWeights a) {
 // The block's values joined into one, which every thread gets.
 template <class Join>
 __device__ uint64_t join_block(uint64_t mine, uint64_t* partial, Join join) {
-  for (uint32_t offset = kWarp / 2; offset > 0; offset /= 2) mine = join(mine, __shfl_xor_sync(kAllLanes, mine, offset));
+  for (uint32_t offset = kWarp / 2; offset > 0; offset /= 2)
+    mine = join(mine, __shfl_xor_sync(kAllLanes, mine, offset));
   if (threadIdx.x % kWarp == 0) partial[threadIdx.x / kWarp] = mine;
   __syncthreads();
   uint64_t all = partial[0];
@@ -193,14 +203,24 @@ dim3 block_for(uint32_t items, uint32_t bytes) {
   return dim3(x, kThreads / x < fit ? kThreads / x : fit);
 }
 
+// Such blocks for all frames and all their rows of patches.
+dim3 grid_for(const MotionWeights& a, dim3 block) {
+  const uint32_t down = a.height / a.patch, blocks = (down + block.y - 1) / block.y, most = block.y * kMostBlocks;
+  if (blocks > kMostBlocks)
+    throw std::invalid_argument((a.span ? "frames" : "gradient") + (": expected at most " + std::to_string(most)) +
+                                " rows of patches, found " + std::to_string(down));
+  return dim3(a.count, blocks);
+}
+
 }  // namespace
 
 void motion_gradient_cuda(const MotionGradient& a, uintptr_t stream) {
   if (a.count == 0 || a.size == 0) return;  // a grid may not be empty
   const bool wide = a.size % static_cast<int64_t>(sizeof(uint4)) == 0 && aligned(a.frames) && aligned(a.out);
   const int64_t vectors = wide ? a.size / static_cast<int64_t>(sizeof(uint4)) : a.size;
+  const uint32_t slices = (a.count + kFramesPerThread - 1) / kFramesPerThread;
   const dim3 grid(static_cast<uint32_t>((vectors + kThreads - 1) / kThreads),
-                  (a.count + kFramesPerThread - 1) / kFramesPerThread);
+                  slices < kMostBlocks ? slices : kMostBlocks);
   launch("motion_gradient", wide ? differences<uint4> : differences<uint8_t>, grid, dim3(kThreads), 0,
          reinterpret_cast<cudaStream_t>(stream), a);
 }
@@ -208,17 +228,16 @@ void motion_gradient_cuda(const MotionGradient& a, uintptr_t stream) {
 void motion_weights_cuda(const MotionWeights& a, uintptr_t stream_address) {
   if (a.count == 0 || a.height == 0) return;  // a grid may not be empty
   const auto stream = reinterpret_cast<cudaStream_t>(stream_address);
-  const uint32_t row_bytes = a.width * a.channels, down = a.height / a.patch;
+  const uint32_t row_bytes = a.width * a.channels;
   const bool wide = row_bytes % sizeof(uint4) == 0 && aligned(a.frames);
   const dim3 block = block_for(wide ? row_bytes / sizeof(uint4) : row_bytes, row_bytes);
   const auto kernel = a.span ? (wide ? sums<uint4, true> : sums<uint8_t, true>)
                              : (wide ? sums<uint4, false> : sums<uint8_t, false>);
-  launch("motion_weights", kernel, dim3(a.count, (down + block.y - 1) / block.y), block, block.y * row_bytes, stream, a);
+  launch("motion_weights", kernel, grid_for(a, block), block, block.y * row_bytes, stream, a);
   if (a.anomaly) {
     const uint32_t bytes = row_bytes + a.width;
     const dim3 of_pixels = block_for(a.width, bytes);
-    launch("patch_weights", anomalies, dim3(a.count, (down + of_pixels.y - 1) / of_pixels.y), of_pixels,
-           of_pixels.y * bytes, stream, a);
+    launch("patch_weights", anomalies, grid_for(a, of_pixels), of_pixels, of_pixels.y * bytes, stream, a);
   }
   launch("motion_weights", normalise, dim3(a.count), dim3(kThreads), kThreads / kWarp * sizeof(uint64_t), stream, a.out,
          static_cast<const uint8_t*>(a.peaks), a.height / a.patch * (a.width / a.patch), a.channels);

@@ -1,5 +1,5 @@
-// motion_gradient, patch_weights and both in one on the GPU. aedmae_fast/ops/motion_gradient.py and patch_weights.py are
-// the executable specifications.
+// motion_gradient, patch_weights and both in one on the GPU. aedmae_fast/ops/motion_gradient.py and patch_weights.py
+// are the executable specifications.
 //
 // Pointers are device memory of the current device, all of it contiguous; `stream` is a cudaStream_t. Each function
 // throws std::runtime_error.
@@ -33,6 +33,9 @@ struct MotionWeights {
 constexpr int32_t kMaxRowBytes = 48 << 10;
 
 void motion_gradient_cuda(const MotionGradient& args, uintptr_t stream);
-void motion_weights_cuda(const MotionWeights& args, uintptr_t stream);  // the gradient is never stored
+
+// The gradient is never stored. Throws std::invalid_argument of frames with more rows of patches than a grid has room
+// for: 65 535 at least.
+void motion_weights_cuda(const MotionWeights& args, uintptr_t stream);
 
 }  // namespace aedmae

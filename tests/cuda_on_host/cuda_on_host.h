@@ -2,8 +2,8 @@
 //
 // Every thread of a block is a fiber, which runs until it has to wait at a barrier or for its warp. In which order the
 // fibers get their turns is a setting: a kernel whose result depends on it lacks a barrier. Shared memory is poisoned
-// before each block. Stricter than a GPU: every thread of a block has to come to each of its barriers, and every lane
-// of a mask to each exchange, else the launch throws.
+// before each block. Stricter than a GPU: every thread of a block has to come to each of its barriers, every lane of a
+// mask to each exchange, and a grid has room for few blocks along y and z, else the launch throws.
 #pragma once
 
 #include <ucontext.h>
@@ -21,7 +21,7 @@
 #include <type_traits>
 #include <vector>
 
-#define AEDMAE_CUDA_ON_HOST  // csrc/cuda/launch.h leaves `launch` and `shared_memory` to this file
+#define AEDMAE_CUDA_ON_HOST  // csrc/cuda/launch.h leaves `launch`, `shared_memory` and `kMostBlocks` to this file
 
 #define __global__
 #define __device__
@@ -204,9 +204,12 @@ unsigned bytewise(unsigned a, unsigned b, F f) {
 
 }  // namespace on_host
 
+constexpr uint32_t kMostBlocks = 256;  // few, so that tests have more to do than a grid takes
+
 template <class... Params, class... Args>
 void launch(const char*, void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t,
             Args... args) {
+  if (grid.y > kMostBlocks || grid.z > kMostBlocks) throw std::runtime_error("invalid configuration argument");
   gridDim = grid;
   blockDim = block;
   on_host::Block fibers(block, shared_bytes, [&] { kernel(args...); });

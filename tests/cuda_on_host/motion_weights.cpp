@@ -3,12 +3,25 @@
 
 #include "../../csrc/cuda/motion_weights.cu"
 
-extern "C" void motion_gradient(const aedmae::MotionGradient* args, unsigned order) {
+namespace {
+
+// What a kernel throws is put into `error`.
+template <class Args>
+void run(void (*kernel)(const Args&, uintptr_t), const Args& args, unsigned order, char* error, size_t size) {
   aedmae::on_host::order = order;
-  aedmae::motion_gradient_cuda(*args, 0);
+  try {
+    kernel(args, 0);
+  } catch (const std::exception& thrown) {
+    std::strncpy(error, thrown.what(), size);
+  }
 }
 
-extern "C" void motion_weights(const aedmae::MotionWeights* args, unsigned order) {
-  aedmae::on_host::order = order;
-  aedmae::motion_weights_cuda(*args, 0);
+}  // namespace
+
+extern "C" void motion_gradient(const aedmae::MotionGradient* args, unsigned order, char* error, size_t size) {
+  run(aedmae::motion_gradient_cuda, *args, order, error, size);
+}
+
+extern "C" void motion_weights(const aedmae::MotionWeights* args, unsigned order, char* error, size_t size) {
+  run(aedmae::motion_weights_cuda, *args, order, error, size);
 }

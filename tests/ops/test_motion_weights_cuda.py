@@ -55,19 +55,23 @@ class GradientArgs(ctypes.Structure):
 # The kernels compiled for the host, with the signatures of ``_cuda``; ``order`` for the stream.
 
 
+def call(name: str, args: ctypes.Structure, order: int) -> None:
+    error = ctypes.create_string_buffer(200)
+    getattr(library("motion_weights"), name)(ctypes.byref(args), order, error, ctypes.c_size_t(len(error)))
+    if error.value:
+        raise RuntimeError(error.value.decode())
+
+
 def on_host(frames, shape, span, patch, out, order):  # type: ignore[no-untyped-def]
-    args = Args(frames, 0, 0, out, *shape, patch, span)
-    library("motion_weights").motion_weights(ctypes.byref(args), order)
+    call("motion_weights", Args(frames, 0, 0, out, *shape, patch, span), order)
 
 
 def patches_on_host(gradient, shape, anomaly, peaks, patch, out, order):  # type: ignore[no-untyped-def]
-    args = Args(gradient, anomaly, peaks, out, *shape, patch, 0)
-    library("motion_weights").motion_weights(ctypes.byref(args), order)
+    call("motion_weights", Args(gradient, anomaly, peaks, out, *shape, patch, 0), order)
 
 
 def gradient_on_host(frames, shape, span, out, order):  # type: ignore[no-untyped-def]
-    args = GradientArgs(frames, out, shape[1] * shape[2] * shape[3], shape[0], span)
-    library("motion_weights").motion_gradient(ctypes.byref(args), order)
+    call("motion_gradient", GradientArgs(frames, out, shape[1] * shape[2] * shape[3], shape[0], span), order)
 
 
 def exact(frames: Tensor, patch: int, kind: str) -> Tensor:
@@ -155,6 +159,25 @@ def test_on_host_gradient(count: int, kind: str) -> None:
     for width in (7, 16, 400):  # 21 bytes a frame's row, 48; more than a block
         for order in (0, 2):
             run_gradient(gradient_on_host, noise(count, 4, width, 3), kind, order)
+
+
+MOST_BLOCKS = 256  # of a grid along y (cuda_on_host.h; a GPU has 65535)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_host_gradient_of_more_frames_than_a_grid_takes(kind: str) -> None:
+    run_gradient(gradient_on_host, noise(MOST_BLOCKS * 8 * 2 + 3, 1, 1, 3), kind, 0)
+
+
+@pytest.mark.parametrize("anomaly", [False, True])
+def test_more_rows_of_patches_than_a_grid_takes_are_refused(anomaly: bool) -> None:
+    rows = MOST_BLOCKS * 4  # of a warp each
+    run_patches(patches_on_host, noise(1, rows, 1, 3), 1, maps(0.3, 1, rows, 1) if anomaly else None, 0)
+    gradient = noise(1, rows + 1, 1, 3)
+    with pytest.raises(RuntimeError, match="gradient: expected at most 1024 rows of patches, found 1025"):
+        run_patches(patches_on_host, gradient, 1, maps(0.3, 1, rows + 1, 1) if anomaly else None, 0)
+    with pytest.raises(RuntimeError, match="frames: expected at most 1024 rows of patches, found 1025"):
+        run(on_host, gradient, 1, "release", 0)
 
 
 def exact_patches(gradient: Tensor, patch: int, anomaly: Tensor | None) -> Tensor:
