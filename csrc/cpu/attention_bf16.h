@@ -58,8 +58,8 @@ inline void weigh(const Weights& weights, Float first, Float second, int64_t liv
   _mm512_storeu_si512(to, two);
 }
 
-// Weights of kRows queries for the first `live` keys of a panel, zeros for what follows them in it; their sums are added
-// to `totals`.
+// Weights of kRows queries for the first `live` keys of a panel, zeros for what follows them in it; their sums are
+// added to `totals`.
 template <int vecs>
 void weigh(const Rows<Bf16>& queries, const float* keys, int64_t width, int64_t steps, int64_t live,
            const Weights& weights, Bf16* to, int64_t stride, Float* totals) {
@@ -80,8 +80,8 @@ inline void weigh_rows(const Rows<Bf16>& queries, const Panels<Bf16>& keys, floa
   const Weights weights(factor);
   Float totals[kRows] = {};
   for (int64_t column = 0; column < keys.columns; column += kPanel)
-    of_vecs[keys.vecs(column) - 1](queries, keys.panel(column), keys.width(), keys.steps, keys.columns - column, weights,
-                                   to + column, stride, totals);
+    of_vecs[keys.vecs(column) - 1](queries, keys.panel(column), keys.width(), keys.steps, keys.columns - column,
+                                   weights, to + column, stride, totals);
   for (int i = 0; i < kRows; ++i) scaled[i] = 1 / sum(totals[i]);
 }
 

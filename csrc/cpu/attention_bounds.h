@@ -8,8 +8,9 @@ namespace aedmae {
 namespace AEDMAE_ISA {
 namespace {
 
-// A weight is 2^exponent, its exponent being log2(e) * scale * score. With exponents of this size at most, products with
-// values from 2^-66 on are of normal precision, and a few thousand of them with values up to 2^55 add up to no infinity.
+// A weight is 2^exponent, its exponent being log2(e) * scale * score. With exponents of this size at most, products
+// with values from 2^-66 on are of normal precision, and a few thousand of them with values up to 2^55 add up to no
+// infinity.
 constexpr float kLargestExponent = 60;
 
 // An operand's part of the steps of a vector, squared and added to `sums`.

@@ -1,5 +1,5 @@
-// attention in float32 where no score is large, as in a trained network: weights need no maximum taken off, and are made
-// of a block's scores while those are in the first-level cache.
+// attention in float32 where no score is large, as in a trained network: weights need no maximum taken off, and are
+// made of a block's scores while those are in the first-level cache.
 #pragma once
 
 #include "attention_bounds.h"
@@ -27,8 +27,8 @@ inline void weights_of(Float (&x)[n], Float factor) {
   for (int i = 0; i < n; ++i) x[i] = (Float)((Uint)p[i] + ((Uint)shifted[i] << 23));
 }
 
-// The scores of kRows queries for the next keys, `live` of them, become their weights, and zeros beyond; the weights' sums
-// are added to `totals`.
+// The scores of kRows queries for the next keys, `live` of them, become their weights, and zeros beyond; the weights'
+// sums are added to `totals`.
 template <int vecs>
 inline void weigh(float* scores, int64_t stride, int64_t live, Float factor, Float* totals) {
   for (int row = 0; row < kRows; row += kTogether) {

@@ -1,5 +1,5 @@
-// The gradient of attention, compiled once per instruction set. With P the weights of a head [N, N], and dS the gradient
-// of its scores, P * (dO V^T - rowwise sum of dO * O):
+// The gradient of attention, compiled once per instruction set. With P the weights of a head [N, N], and dS the
+// gradient of its scores, P * (dO V^T - rowwise sum of dO * O):
 //
 //   dV = P^T dO,   dQ = scale * dS K,   dK = scale * dS^T Q
 //

@@ -1,7 +1,8 @@
 // The weights of attention, of a few queries at a time: for its result and for its gradient.
 //
-// A block's scores for all keys are there at once, so that the softmax takes its maximum first and is never rescaled. Most
-// heads need no maximum: attention_f32.h, attention_bf16.h, where their scores never leave the registers, attention_amx.h.
+// A block's scores for all keys are there at once, so that the softmax takes its maximum first and is never rescaled.
+// Most heads need no maximum: attention_f32.h, attention_bf16.h, where their scores never leave the registers,
+// attention_amx.h.
 #pragma once
 
 #include <cmath>
@@ -85,12 +86,13 @@ class Queries {
     bounded_ = n_ >= kRows && largest * factor() <= kLargestExponent;
   }
 
-  // Makes the weights of kRows queries or, of the last, as many as there are. Returns the first of them: `row`, or, where
-  // a block must be whole, an earlier one for the last: some rows come out once more, as they were.
+  // Makes the weights of kRows queries or, of the last, as many as there are. Returns the first of them: `row`, or,
+  // where a block must be whole, an earlier one for the last: some rows come out once more, as they were.
   int64_t weigh(int64_t row) {
     if (bounded_) {
       row = least(row, n_ - kRows);
-      weigh_rows(operands(q_ + row * q_stride_, q_stride_, kRows, d_, room_), keys_, factor(), weights, stride, scaled);
+      const auto queries = operands(q_ + row * q_stride_, q_stride_, kRows, d_, room_);
+      weigh_rows(queries, keys_, factor(), weights, stride, scaled);
       return row;
     }
     auto* scores = reinterpret_cast<float*>(weights);  // no shorter than they: all stays in the first-level cache

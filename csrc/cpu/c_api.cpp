@@ -1,5 +1,5 @@
-// The functions of aedmae_fast/cpu.h. Out of memory is std::bad_alloc, which ends a program in C; nothing else is thrown,
-// once choose_isa() was called.
+// The functions of aedmae_fast/cpu.h. Out of memory is std::bad_alloc, which ends a program in C; nothing else is
+// thrown, once choose_isa() was called.
 #include <exception>
 
 #include "aedmae_fast/cpu.h"

@@ -119,7 +119,7 @@ template <bool squared, int64_t whole, class Operand>
 void pixels_of_frame(const DiscrepancyMap& a, const Pixels& p, const Rows<Operand>* states,
                      const Panels<Operand>* weights, int64_t frame, double* sums) {
   const int64_t across = a.width / a.patch, tokens = a.height / a.patch * across;
-  alignas(64) float products[2][2][kRows * kColumns];  // of this block and of the one before, which is finished meanwhile
+  alignas(64) float products[2][2][kRows * kColumns];  // of this block and of the one before, finished meanwhile
   int64_t token_row = 0, token_column = 0;
   for (int64_t first = 0, turn = 0; first < tokens + kRows; first += kRows, turn ^= 1) {
     if (first < tokens)

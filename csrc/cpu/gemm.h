@@ -27,8 +27,8 @@ constexpr int kRows = 6, kVecs = 2;  // 12 of 16
 #endif
 constexpr int64_t kPanel = kVecs * kWidth;  // columns of a block
 
-// Rows that go through a layer together, and steps of a product in each turn of its loop. Where vectors are short, as on
-// CPUs whose caches are small, fewer rows are 1 to 5 % faster and more steps 2 %.
+// Rows that go through a layer together, and steps of a product in each turn of its loop. Where vectors are short, as
+// on CPUs whose caches are small, fewer rows are 1 to 5 % faster and more steps 2 %.
 #if defined(__AVX512F__)
 constexpr int64_t kBlock = 8 * kRows;
 constexpr int kStepsATurn = 1;
@@ -167,8 +167,8 @@ void pack_transposed(Panels<Operand>& b, const T* from, int64_t stride, int64_t 
   pack_columns(b, k, [=](int64_t column) { return from + column * stride; });
 }
 
-// Packs rows `first` to `last` of B [K, N] from where `first` lies, with `stride` elements from row to row; `first` begins
-// a step, and `last` ends one or is K.
+// Packs rows `first` to `last` of B [K, N] from where `first` lies, with `stride` elements from row to row; `first`
+// begins a step, and `last` ends one or is K.
 template <class Operand, class T>
 void pack_some_rows(Panels<Operand>& b, const T* from, int64_t stride, int64_t k, int64_t first, int64_t last) {
   from -= first * stride;

@@ -1,12 +1,10 @@
-// Python signatures of the kernels on maps and motion. Addresses are those of Tensor.data_ptr().
+// Python signatures of the kernels on maps and motion.
 #include "map_bindings.h"
 
-#include <pybind11/stl.h>
-
-#include <array>
 #include <utility>
 #include <vector>
 
+#include "../common/bindings.h"
 #include "isa.h"
 #include "motion_weights.h"
 #include "smooth_max.h"
@@ -16,14 +14,7 @@ namespace py = pybind11;
 namespace aedmae {
 namespace {
 
-using NoGil = py::call_guard<py::gil_scoped_release>;
-using Shape = std::array<int32_t, 4>;     // count, height, width, channels
-using Strides = std::array<int64_t, 2>;   // of a frame and of a row, in bytes
-
-template <class T>
-T* at(uintptr_t address) {
-  return reinterpret_cast<T*>(address);
-}
+using Strides = std::array<int64_t, 2>;  // of a frame and of a row, in bytes
 
 Frames frames(uintptr_t data, Strides stride, Shape shape) {
   return {at<const uint8_t>(data), stride[0], stride[1], shape[0], shape[1], shape[2], shape[3]};

@@ -1,9 +1,6 @@
 #include "network_bindings.h"
 
-#include <pybind11/stl.h>
-
-#include <array>
-
+#include "../common/bindings.h"
 #include "isa.h"
 
 namespace py = pybind11;
@@ -11,13 +8,12 @@ namespace py = pybind11;
 namespace aedmae {
 namespace {
 
-using Address = uintptr_t;  // of Tensor.data_ptr()
+using Address = uintptr_t;
 using Strides = std::array<int64_t, 3>;
 
-const void* from(Address address) { return reinterpret_cast<const void*>(address); }
-void* to(Address address) { return reinterpret_cast<void*>(address); }
-
-const float* scale(Address address) { return static_cast<const float*>(from(address)); }
+const void* from(Address address) { return at<const void>(address); }
+void* to(Address address) { return at<void>(address); }
+const float* scale(Address address) { return at<const float>(address); }
 
 const NetworkKernels& network(bool bf16) { return bf16 ? kernels().network_bf16 : kernels().network_f32; }
 const Int8Kernels& int8(bool bf16) { return bf16 ? kernels().int8_bf16 : kernels().int8_f32; }
@@ -84,10 +80,9 @@ void bind_patch_embed(bool bf16, bool packed, Address frames, Address windows, A
                       Address bias, Address weight_scale, Address norm_weight, Address norm_bias, Address out,
                       std::array<int64_t, 6> shape) {  // weight_scale 0: none; shape B, height, width, V, C, patch
   run(weight_scale ? int8(bf16).patch_embed : network(bf16).patch_embed,
-      PatchEmbed{static_cast<const uint8_t*>(from(frames)), static_cast<const int64_t*>(from(windows)),
-                 static_cast<const int64_t*>(from(ids_keep)), from(weight), from(bias), scale(weight_scale),
-                 packed, from(norm_weight), from(norm_bias), to(out), shape[0], shape[1], shape[2], shape[3], shape[4],
-                 shape[5]});
+      PatchEmbed{at<const uint8_t>(frames), at<const int64_t>(windows), at<const int64_t>(ids_keep), from(weight),
+                 from(bias), scale(weight_scale), packed, from(norm_weight), from(norm_bias), to(out), shape[0],
+                 shape[1], shape[2], shape[3], shape[4], shape[5]});
 }
 
 std::array<int64_t, 4> packing(bool bf16, bool quantized) {  // columns of a panel, lanes, elements of a step, steps

@@ -3,7 +3,8 @@
 //
 // `lo` and `hi` interleave 16-bit lanes within 128-bit parts and `pack` undoes exactly that: a kernel that uses all
 // three never sees the order in between. `join` (to int16) and `pack8` (to bytes) narrow two vectors in plain order,
-// `pack8_in_turn` to a0 b0 a1 b1 ... All four saturate. `madd` multiplies 16-bit lanes and adds up neighbours. `parts(f)` is f(0), f(1), ... of 128 bits.
+// `pack8_in_turn` to a0 b0 a1 b1 ... All four saturate. `madd` multiplies 16-bit lanes and adds up neighbours.
+// `parts(f)` is f(0), f(1), ... of 128 bits.
 #pragma once
 
 #include <cstdint>
@@ -40,7 +41,6 @@ inline Vec add16(Vec a, Vec b) { return _mm512_add_epi16(a, b); }
 inline Vec add32(Vec a, Vec b) { return _mm512_add_epi32(a, b); }
 inline Vec sub16(Vec a, Vec b) { return _mm512_sub_epi16(a, b); }
 inline Vec mulhi16(Vec a, Vec b) { return _mm512_mulhi_epi16(a, b); }  // (a * b) >> 16
-inline Vec or_(Vec a, Vec b) { return _mm512_or_si512(a, b); }
 inline Vec madd(Vec a, Vec b) { return _mm512_madd_epi16(a, b); }
 template <int n>
 inline Vec shl16(Vec a) {
@@ -99,7 +99,6 @@ inline Vec add16(Vec a, Vec b) { return _mm256_add_epi16(a, b); }
 inline Vec add32(Vec a, Vec b) { return _mm256_add_epi32(a, b); }
 inline Vec sub16(Vec a, Vec b) { return _mm256_sub_epi16(a, b); }
 inline Vec mulhi16(Vec a, Vec b) { return _mm256_mulhi_epi16(a, b); }  // (a * b) >> 16
-inline Vec or_(Vec a, Vec b) { return _mm256_or_si256(a, b); }
 inline Vec madd(Vec a, Vec b) { return _mm256_madd_epi16(a, b); }
 template <int n>
 inline Vec shl16(Vec a) {
@@ -152,7 +151,6 @@ inline Vec add16(Vec a, Vec b) { return _mm_add_epi16(a, b); }
 inline Vec add32(Vec a, Vec b) { return _mm_add_epi32(a, b); }
 inline Vec sub16(Vec a, Vec b) { return _mm_sub_epi16(a, b); }
 inline Vec mulhi16(Vec a, Vec b) { return _mm_mulhi_epi16(a, b); }  // (a * b) >> 16
-inline Vec or_(Vec a, Vec b) { return _mm_or_si128(a, b); }
 inline Vec madd(Vec a, Vec b) { return _mm_madd_epi16(a, b); }
 template <int n>
 inline Vec shl16(Vec a) {
@@ -204,7 +202,6 @@ inline Vec sub16(Vec a, Vec b) { return vsubq_s16(a, b); }
 inline Vec mulhi16(Vec a, Vec b) {  // (a * b) >> 16
   return vuzp2q_s16(vec(vmull_s16(vget_low_s16(a), vget_low_s16(b))), vec(vmull_high_s16(a, b)));
 }
-inline Vec or_(Vec a, Vec b) { return vorrq_s16(a, b); }
 inline Vec madd(Vec a, Vec b) {
   return vec(vpaddq_s32(vmull_s16(vget_low_s16(a), vget_low_s16(b)), vmull_high_s16(a, b)));
 }

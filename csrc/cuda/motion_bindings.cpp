@@ -1,21 +1,10 @@
 #include "motion_bindings.h"
 
-#include <pybind11/stl.h>
-
-#include <array>
-
+#include "../common/bindings.h"
 #include "motion_weights.h"
 
 namespace aedmae {
 namespace {
-
-using NoGil = pybind11::call_guard<pybind11::gil_scoped_release>;
-using Shape = std::array<int32_t, 4>;  // count, height, width, channels
-
-template <class T>
-T* at(uintptr_t address) {
-  return reinterpret_cast<T*>(address);
-}
 
 MotionWeights weights_of(uintptr_t frames, Shape shape, int32_t span, int32_t patch, uintptr_t out) {
   MotionWeights args{};

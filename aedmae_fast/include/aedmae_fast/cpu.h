@@ -7,8 +7,9 @@
  * Every function runs on the calling thread alone and may be called from many threads at once. Formulas, units and
  * ranges are those of the Python op of the same name (aedmae_fast/ops). Nothing is checked: sizes are positive, height
  * and width are whole multiples of the patch, memory is as large as the sizes say, and the result overlaps no argument.
- * Functions keep their signatures and structs their fields as long as AEDMAE_FAST_ABI is the same. A program compiled with
- * this header may find another library at run time: aedmae_abi() == AEDMAE_FAST_ABI says that they belong together.
+ * Functions keep their signatures and structs their fields as long as AEDMAE_FAST_ABI is the same. A program compiled
+ * with this header may find another library at run time: aedmae_abi() == AEDMAE_FAST_ABI says that they belong
+ * together.
  */
 #ifndef AEDMAE_FAST_CPU_H
 #define AEDMAE_FAST_CPU_H
@@ -33,8 +34,8 @@ AEDMAE_FAST_API const char* aedmae_isa(void);
 /* Forces an instruction set ("base", "avx2", ..., or "auto") in the whole process: 0, or -1 if it is not to be had. */
 AEDMAE_FAST_API int aedmae_set_isa(const char* isa);
 
-/* Frames as decoded -> BGR at another size, in one pass. Strides are in bytes, and any will do: packed formats are planes
- * whose samples take turns (NV12: U and V 2 bytes apart; YCbCr 4:4:4 and BGR: all three 3 bytes apart). */
+/* Frames as decoded -> BGR at another size, in one pass. Strides are in bytes, and any will do: packed formats are
+ * planes whose samples take turns (NV12: U and V 2 bytes apart; YCbCr 4:4:4 and BGR: all three 3 bytes apart). */
 typedef struct {
   const uint8_t* plane[3]; /* Y, U, V; or Y alone; or B, G, R */
   int64_t frame_stride[3], row_stride[3], pixel_stride[3];
@@ -76,7 +77,7 @@ typedef struct {
   int64_t teacher_stride[2], student_stride[2]; /* of a frame and of a token, in elements */
   const void *teacher_weight, *student_weight; /* [4 * patch * patch, channels], contiguous */
   const void *teacher_bias, *student_bias;     /* [4 * patch * patch] */
-  int32_t bfloat16;                            /* what the eight above point to: 1 bfloat16, 0 float32 */
+  int32_t bfloat16;                            /* what the six above point to: 1 bfloat16, 0 float32 */
   int32_t channels, patch;
   aedmae_frames frames; /* batch = frames.count, 3 channels, BGR */
   int32_t squared;      /* 1: squared differences, 0: absolute ones */
