@@ -23,7 +23,7 @@ from torch import Tensor
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 from aedmae_fast.ops.motion_gradient import rows_contiguous
-from aedmae_fast.ops.parameters import check_parameters
+from aedmae_fast.ops.parameters import check_parameters, check_patches
 from aedmae_fast.ops.patches import patchify, unpatchify
 from aedmae_fast.ops.triton import triton_backend, with_triton
 
@@ -52,7 +52,7 @@ def discrepancy_map(
         teacher_weight, student_weight: [4*patch*patch, C], the heads; a token's values are ordered (row, column,
             channel). Of the hidden states' dtype.
         teacher_bias, student_bias: [4*patch*patch].
-        frames: uint8 [B, H, W, 3] BGR, the frames predicted.
+        frames: uint8 [B, H, W, 3] BGR, the frames predicted; H and W are multiples of ``patch``, and not 0.
         patch: side of the patches in pixels.
         error: L1 or squared (L2) difference.
         weights: of colour error, abnormality and gap in the map.
@@ -114,12 +114,9 @@ def _check(
     weights: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> None:
     _check_weights(weights)
-    if frames.dtype != torch.uint8:
-        raise TypeError(f"frames: expected uint8, found {frames.dtype}")
+    check_patches("frames", frames, patch, "B, H, W, 3")
     if teacher.dtype not in native.DTYPES:
         raise TypeError(f"teacher: expected float32 or bfloat16, found {teacher.dtype}")
-    if frames.ndim != 4 or frames.shape[3] != 3 or patch < 1 or frames.shape[1] % patch or frames.shape[2] % patch:
-        raise ValueError(f"frames: expected [B, H, W, 3] in whole patches of {patch}, found {tuple(frames.shape)}")
     if teacher.ndim != 3:
         raise ValueError(f"teacher: expected [B, L, C], found {tuple(teacher.shape)}")
     b, h, w, _ = frames.shape

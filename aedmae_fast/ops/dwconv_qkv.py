@@ -44,7 +44,7 @@ def dwconv_qkv(
         proj_weight: [3, C, C]: q, k, v; out; in. Or in 8 bits, as :mod:`aedmae_fast.ops.quantize` says; on a CPU also
             packed, as :mod:`aedmae_fast.ops.packing` says.
         proj_bias: [3, C].
-        grid: rows and columns of the tokens, whose product is T.
+        grid: rows and columns of the tokens, each 1 at least, whose product is T.
         proj_scale: float32 [3, C] of a quantized weight, else None.
 
     Returns:
@@ -100,8 +100,8 @@ def _check(
 ) -> None:
     if x.dtype not in native.DTYPES:
         raise TypeError(f"x: expected float32 or bfloat16, found {x.dtype}")
-    if height < 0 or width < 0:  # two of them have a product that may fit
-        raise ValueError(f"grid: expected no negative numbers, found {height} x {width}")
+    if height < 1 or width < 1:  # two negative numbers have a product that may fit
+        raise ValueError(f"grid: expected 1 x 1 or more, found {height} x {width}")
     if x.ndim != 3 or x.shape[1] != 1 + height * width:
         raise ValueError(
             f"x: expected [B, {1 + height * width}, C] for a grid {height} x {width}, found {tuple(x.shape)}"

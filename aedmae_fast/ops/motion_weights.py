@@ -14,6 +14,7 @@ from torch import Tensor
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 from aedmae_fast.ops.motion_gradient import SPANS, check_frames, motion_gradient_reference, rows_contiguous
+from aedmae_fast.ops.parameters import check_patches
 from aedmae_fast.ops.patch_weights import check_row, patch_weights_reference
 from aedmae_fast.ops.triton import cuda_or_triton, with_triton
 
@@ -25,7 +26,7 @@ def motion_weights(frames: Tensor, patch: int, kind: Literal["paper", "release"]
 
     Args:
         frames: uint8 [T, H, W, C], consecutive frames of one clip, whole from its first to its last; H and W are
-            multiples of ``patch``; frames and rows may be strided.
+            multiples of ``patch``, they and C not 0; frames and rows may be strided.
         patch: side of the patches in pixels.
         kind: which neighbours are compared, see :mod:`aedmae_fast.ops.motion_gradient`.
 
@@ -47,8 +48,7 @@ def motion_weights_reference(frames: Tensor, patch: int, kind: str = "release") 
 
 def _check(frames: Tensor, patch: int, kind: str = "release") -> None:
     check_frames(frames, kind)
-    if patch < 1 or frames.shape[1] % patch or frames.shape[2] % patch:
-        raise ValueError(f"frames: expected [T, H, W, C] in whole patches of {patch}, found {tuple(frames.shape)}")
+    check_patches("frames", frames, patch, "T, H, W, C")
 
 
 def _fake(frames: Tensor, patch: int, kind: str = "release") -> Tensor:

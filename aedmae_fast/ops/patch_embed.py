@@ -15,7 +15,7 @@ from torch import Tensor
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 from aedmae_fast.ops.packing import check_packed, is_packed
-from aedmae_fast.ops.parameters import EPS, check_parameters
+from aedmae_fast.ops.parameters import EPS, check_parameters, check_patches
 from aedmae_fast.ops.quantize import PIXEL, between, check_weight, plain
 from aedmae_fast.ops.triton import triton_backend, with_triton
 
@@ -36,8 +36,8 @@ def patch_embed(
     """Visible tokens of B windows.
 
     Args:
-        frames: uint8 [T, H, W, 3], the ring of prepared frames, BGR. H and W are multiples of ``patch``. What is not
-            contiguous is copied: all of the ring, too.
+        frames: uint8 [T, H, W, 3], the ring of prepared frames, BGR. H and W are multiples of ``patch``, and not 0.
+            What is not contiguous is copied: all of the ring, too.
         windows: int64 [B, 3], indices into ``frames``: t-3, t, t+3. On a GPU not checked: there what lies outside is
             undefined, as it is of ``ids_keep``.
         ids_keep: int64 [B, V], visible tokens in the order they are wanted, rows first.
@@ -97,15 +97,12 @@ def _check(
     patch: int,
     scale: Tensor | None = None,
 ) -> None:
-    if frames.dtype != torch.uint8:
-        raise TypeError(f"frames: expected uint8, found {frames.dtype}")
+    check_patches("frames", frames, patch)
     for name, index in (("windows", windows), ("ids_keep", ids_keep)):
         if index.dtype != torch.int64:
             raise TypeError(f"{name}: expected int64, found {index.dtype}")
     if bias.dtype not in native.DTYPES:
         raise TypeError(f"bias: expected float32 or bfloat16, found {bias.dtype}")
-    if frames.ndim != 4 or frames.shape[3] != 3 or patch < 1 or frames.shape[1] % patch or frames.shape[2] % patch:
-        raise ValueError(f"frames: expected [T, H, W, 3] in whole patches of {patch}, found {tuple(frames.shape)}")
     if windows.ndim != 2 or windows.shape[1] != 3:
         raise ValueError(f"windows: expected [B, 3], found {tuple(windows.shape)}")
     if ids_keep.ndim != 2 or len(ids_keep) != len(windows):

@@ -17,6 +17,7 @@ from torch import Tensor
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 from aedmae_fast.ops.motion_gradient import rows_contiguous
+from aedmae_fast.ops.parameters import check_patches
 from aedmae_fast.ops.triton import cuda_or_triton, with_triton
 
 __all__ = ["patch_weights"]
@@ -26,8 +27,8 @@ def patch_weights(gradient: Tensor, patch: int, anomaly_map: Tensor | None = Non
     """Token weights of each frame, which sum to 1.
 
     Args:
-        gradient: uint8 [B, H, W, C] motion gradients; H and W are multiples of ``patch``; frames and rows
-            may be strided.
+        gradient: uint8 [B, H, W, C] motion gradients; H and W are multiples of ``patch``, they and C not 0; frames
+            and rows may be strided.
         patch: side of the patches in pixels.
         anomaly_map: uint8 [B, H, W] on the same device, 0 normal, above 0 abnormal; or None.
 
@@ -56,10 +57,7 @@ def patch_weights_reference(gradient: Tensor, patch: int, anomaly_map: Tensor | 
 
 
 def _check(gradient: Tensor, patch: int, anomaly_map: Tensor | None = None) -> None:
-    if gradient.dtype != torch.uint8:
-        raise TypeError(f"gradient: expected uint8, found {gradient.dtype}")
-    if gradient.ndim != 4 or patch < 1 or gradient.shape[1] % patch or gradient.shape[2] % patch:
-        raise ValueError(f"gradient: expected [B, H, W, C] in whole patches of {patch}, found {tuple(gradient.shape)}")
+    check_patches("gradient", gradient, patch, "B, H, W, C")
     if anomaly_map is not None and anomaly_map.dtype != torch.uint8:
         raise TypeError(f"anomaly_map: expected uint8, found {anomaly_map.dtype}")
     if anomaly_map is not None and anomaly_map.shape != gradient.shape[:3]:

@@ -47,8 +47,13 @@ def quantize_weight(weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]
         The quantized weight, ``dtype`` [..., N, K], and its scale, float32 [..., N]; both 0 where a channel is zeros.
 
     Raises:
-        ValueError: K is above what the sums of int8 hold.
+        TypeError: ``dtype`` is another.
+        ValueError: K is 0, or above what the sums of int8 hold.
     """
+    if dtype not in LARGEST:
+        raise TypeError(f"dtype: expected {_names(LARGEST)}, found {dtype}")
+    if weight.ndim < 2 or not weight.shape[-1]:
+        raise ValueError(f"weight: expected [..., N, K], K from 1, found {tuple(weight.shape)}")
     _check_sums("weight", dtype, weight.shape[-1], LEVEL)
     exact, largest = weight.detach().double(), LARGEST[dtype]
     scale = (exact.abs().amax(-1) / largest).float()

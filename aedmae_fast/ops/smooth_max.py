@@ -37,7 +37,7 @@ def smooth_max(maps: Tensor, size: tuple[int, int, int]) -> Tensor:
     """
     if maps.ndim != 3:
         raise ValueError(f"maps: expected [T, H, W], found {tuple(maps.shape)}")
-    if any(s < 1 or s % 2 == 0 for s in size):
+    if len(size) != 3 or any(s < 1 or s % 2 == 0 for s in size):
         raise ValueError(f"size: expected three odd numbers, found {size}")
     if not len(maps):
         return maps.new_empty(0)
@@ -77,7 +77,7 @@ def mean_max(maps: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
     """Maximum over the pixels of the mean of a few maps, and where it is, for N windows of up to F maps each.
 
     Args:
-        maps: float32 [M, H, W], contiguous, H and W not 0, H * W below 2^31.
+        maps: float32 [M, H, W], contiguous, none of them 0, H * W below 2^31.
         windows: int64 [N, F], F not 0: which maps, added in the order given; a negative index is no map. On a GPU not
             checked: there an index from M on is undefined.
 
@@ -143,7 +143,7 @@ def _check_windows(maps: Tensor, windows: Tensor) -> None:
     if windows.dtype != torch.int64:
         raise TypeError(f"windows: expected int64, found {windows.dtype}")
     if maps.ndim != 3 or not maps.numel() or not maps.is_contiguous():
-        raise ValueError(f"maps: expected [M, H, W] with pixels, contiguous, found {tuple(maps.shape)}")
+        raise ValueError(f"maps: expected [M, H, W], none of them 0, contiguous, found {tuple(maps.shape)}")
     if windows.ndim != 2 or not windows.shape[1]:
         raise ValueError(f"windows: expected [N, F], F from 1, found {tuple(windows.shape)}")
     if windows.device != maps.device:

@@ -160,6 +160,7 @@ def test_errors_name_the_argument() -> None:
     for error, match, changes, rest in (
         (TypeError, "frames: expected uint8", {"frames": case.frames.float()}, (2,)),
         (ValueError, "frames: expected .* in whole patches of 3", {}, (3,)),
+        (ValueError, r"frames: expected \[B, H, W, 3\] with pixels", {"frames": case.frames[:, :0]}, (2,)),
         (ValueError, r"teacher: expected \[B, L, C\], found \(\)", {"teacher": torch.tensor(1.0)}, (2,)),
         (ValueError, "student: expected", {"student": case.student[:, :3]}, (2,)),
         (TypeError, "teacher: expected float32 or bfloat16", {"teacher": case.teacher.double()}, (2,)),

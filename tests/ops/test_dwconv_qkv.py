@@ -120,6 +120,6 @@ def test_errors_name_x() -> None:
         dwconv_qkv(x[0], *parameters, (2, 3))
     with pytest.raises(ValueError, match=r"x: expected at least one channel, found \(1, 7, 0\)"):
         dwconv_qkv(x[..., :0], *parameters, (2, 3))
-    for of, grid in ((x, (-2, -3)), (x[:, :1], (0, -100))):
-        with pytest.raises(ValueError, match=f"grid: expected no negative numbers, found {grid[0]} x {grid[1]}"):
+    for of, grid in ((x, (-2, -3)), (x[:, :1], (0, -100)), (x[:, :1], (0, 5))):
+        with pytest.raises(ValueError, match=f"grid: expected 1 x 1 or more, found {grid[0]} x {grid[1]}"):
             dwconv_qkv(of, *parameters, grid)

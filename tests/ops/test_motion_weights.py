@@ -78,5 +78,8 @@ def test_errors_name_the_argument() -> None:
     for patch in (3, 0):
         with pytest.raises(ValueError, match=f"in whole patches of {patch}"):
             motion_weights(random_bytes(2, 4, 4, 3), patch)
+    for empty in ((2, 0, 32, 3), (2, 32, 0, 3), (2, 32, 32, 0)):
+        with pytest.raises(ValueError, match=r"frames: expected \[T, H, W, C\] with pixels, in whole patches of 16"):
+            motion_weights(random_bytes(*empty), 16)
     with pytest.raises(ValueError, match="kind: expected"):
         motion_weights(random_bytes(2, 4, 4, 3), 4, "other")  # type: ignore[arg-type]

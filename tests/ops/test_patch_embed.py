@@ -173,6 +173,7 @@ NAMES = ("frames", "windows", "ids_keep", "weight", "bias", "norm_weight", "norm
     [
         ("frames", TypeError, "expected uint8, found torch.float32", lambda t: t.float()),
         ("frames", ValueError, r"whole patches of 2, found \(4, 3, 6, 3\)", lambda t: t[:, 1:]),
+        ("frames", ValueError, r"expected \[T, H, W, 3\] with pixels, .* found \(4, 0, 6, 3\)", lambda t: t[:, :0]),
         ("windows", TypeError, "expected int64, found torch.int32", lambda t: t.int()),
         ("windows", ValueError, r"expected \[B, 3\], found \(2, 2\)", lambda t: t[:, 1:]),
         ("windows", ValueError, "expected on cpu as frames, found on meta", lambda t: t.to("meta")),

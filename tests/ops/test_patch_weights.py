@@ -128,6 +128,9 @@ def test_errors_name_the_argument() -> None:
     for patch in (4, 0):
         with pytest.raises(ValueError, match=f"gradient: expected .* in whole patches of {patch}"):
             patch_weights(random_bytes(1, 4, 6, 3), patch)
+    for empty in ((1, 0, 4, 3), (1, 4, 0, 3), (1, 4, 4, 0)):
+        with pytest.raises(ValueError, match=r"gradient: expected \[B, H, W, C\] with pixels, in whole patches of 4"):
+            patch_weights(random_bytes(*empty), 4)
     with pytest.raises(TypeError, match="anomaly_map: expected uint8"):
         patch_weights(random_bytes(1, 4, 4, 3), 4, torch.zeros(1, 4, 4))
     with pytest.raises(ValueError, match="anomaly_map: expected"):

@@ -65,3 +65,11 @@ def test_an_int8_weight_is_no_longer_than_its_sums_can_be() -> None:
         quantize_weight(torch.ones(2, 133_145), torch.int8)
     quantize_weight(torch.ones(2, 133_144), torch.int8)
     quantize_weight(torch.ones(2, 133_145), torch.float8_e4m3fn)
+
+
+def test_errors_name_the_argument() -> None:
+    with pytest.raises(TypeError, match=r"dtype: expected torch\.int8 or torch\.float8_e4m3fn, found torch\.int16"):
+        quantize_weight(torch.ones(2, 3), torch.int16)
+    for wrong in (torch.ones(2, 0), torch.ones(3)):
+        with pytest.raises(ValueError, match=r"weight: expected \[\.\.\., N, K\], K from 1, found"):
+            quantize_weight(wrong, torch.int8)

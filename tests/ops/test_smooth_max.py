@@ -165,8 +165,9 @@ def test_torch_compile_takes_them_whole() -> None:
 def test_errors_name_the_argument() -> None:
     maps, windows = torch.zeros(2, 4, 4), torch.zeros(1, 2, dtype=torch.int64)
     assert smooth_max(torch.zeros(0, 4, 4), (9, 9, 9)).shape == (0,)
-    with pytest.raises(ValueError, match="size: expected three odd numbers"):
-        smooth_max(maps, (2, 1, 1))
+    for extents in ((2, 1, 1), (3, 3), (3, 3, 3, 3)):
+        with pytest.raises(ValueError, match="size: expected three odd numbers"):
+            smooth_max(maps, extents)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"maps: expected \[T, H, W\]"):
         smooth_max(maps[0], (1, 1, 1))
     with pytest.raises(TypeError, match=r"maps: expected float32, found torch\.float64"):
@@ -183,7 +184,7 @@ def test_errors_name_the_argument() -> None:
         with pytest.raises(TypeError, match=r"windows: expected int64, found torch\.int32"):
             op(maps, windows.int())
         for wrong in (maps[0], maps[:0], maps[:, ::2]):
-            with pytest.raises(ValueError, match=r"maps: expected \[M, H, W\] with pixels, contiguous, found"):
+            with pytest.raises(ValueError, match=r"maps: expected \[M, H, W\], none of them 0, contiguous, found"):
                 op(wrong, windows)
         for wrong in (windows[0], windows[:, :0]):
             with pytest.raises(ValueError, match=r"windows: expected \[N, F\], F from 1, found"):
