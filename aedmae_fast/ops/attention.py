@@ -12,9 +12,9 @@ from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
-from aedmae_fast.ops.parameters import check_parameters
+from aedmae_fast.ops.parameters import check_parameters, check_states
 from aedmae_fast.ops.threads import on_threads
-from aedmae_fast.ops.triton import triton_backend, with_triton
+from aedmae_fast.ops.triton import cpp_or_triton, with_triton
 
 __all__ = ["attention"]
 
@@ -57,9 +57,8 @@ def attention_gradient_reference(
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, scale: float) -> None:
+    check_states("q", q)
     for name, x in (("q", q), ("k", k), ("v", v)):
-        if q.dtype not in native.DTYPES:
-            raise TypeError(f"{name}: expected float32 or bfloat16, found {x.dtype}")
         if x.dtype != q.dtype:
             raise TypeError(f"{name}: expected {q.dtype} as q, found {x.dtype}")
         if x.ndim != 4 or x.shape[2] < 1:
@@ -74,13 +73,13 @@ def _check_gradient(q: Tensor, k: Tensor, v: Tensor, out: Tensor, grad: Tensor, 
     check_parameters("q", q, [("out", out, (b, n, heads * d)), ("grad", grad, (b, n, heads * d))])
 
 
-def _fake(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+def _fake(q: Tensor, *_: object) -> Tensor:
     b, heads, n, d = q.shape
     return q.new_empty((b, n, heads * d))
 
 
 def _cpu(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    out = _fake(q, k, v, scale)
+    out = _fake(q)
 
     def some(frames: slice) -> None:
         qkv = _operands(q[frames], k[frames], v[frames])
@@ -92,7 +91,7 @@ def _cpu(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
 
 
 def _gradient_cpu(q: Tensor, k: Tensor, v: Tensor, out: Tensor, grad: Tensor, scale: float) -> tuple[Tensor, ...]:
-    gradients = _gradient_fake(q, k, v, out, grad, scale)
+    gradients = _gradient_fake(q, k, v)
 
     def some(frames: slice) -> None:
         qkv = _operands(q[frames], k[frames], v[frames])
@@ -116,7 +115,7 @@ def _operands(q: Tensor, k: Tensor, v: Tensor) -> tuple[bool, list[int], list[An
     return q.dtype == torch.bfloat16, [x.data_ptr() for x in qkv], [x.stride()[:3] for x in qkv]
 
 
-def _gradient_fake(q: Tensor, k: Tensor, v: Tensor, out: Tensor, grad: Tensor, scale: float) -> tuple[Tensor, ...]:
+def _gradient_fake(q: Tensor, k: Tensor, v: Tensor, *_: object) -> tuple[Tensor, ...]:
     b, heads, n, d = q.shape
     return tuple(x.new_empty((b, n, heads, d)) for x in (q, k, v))
 
@@ -137,7 +136,7 @@ register(
     cpu=_cpu,
     cuda=with_triton("attention", attention_reference),
     fake=_fake,
-    backends=lambda: {"cpu": native.cpu_backend(), "cuda": triton_backend()},
+    backends=cpp_or_triton,
     gradient=_backward,
     save=_save,
 )

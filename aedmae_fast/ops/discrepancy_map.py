@@ -14,7 +14,7 @@ x~ (6.5 MB a frame) exist in the plain version only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,10 +22,9 @@ from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
-from aedmae_fast.ops.motion_gradient import rows_contiguous
-from aedmae_fast.ops.parameters import check_parameters, check_patches
+from aedmae_fast.ops.parameters import check_parameters, check_patches, check_states, rows_contiguous
 from aedmae_fast.ops.patches import patchify, unpatchify
-from aedmae_fast.ops.triton import triton_backend, with_triton
+from aedmae_fast.ops.triton import cpp_or_triton, with_triton
 
 __all__ = ["discrepancy_map"]
 
@@ -115,8 +114,7 @@ def _check(
 ) -> None:
     _check_weights(weights)
     check_patches("frames", frames, patch, "B, H, W, 3")
-    if teacher.dtype not in native.DTYPES:
-        raise TypeError(f"teacher: expected float32 or bfloat16, found {teacher.dtype}")
+    check_states("teacher", teacher)
     if teacher.ndim != 3:
         raise ValueError(f"teacher: expected [B, L, C], found {tuple(teacher.shape)}")
     b, h, w, _ = frames.shape
@@ -141,18 +139,8 @@ def _check_weights(weights: Sequence[float]) -> None:
         raise ValueError(f"weights: expected three numbers, found {weights!r}")
 
 
-def _fake(
-    teacher: Tensor,
-    student: Tensor,
-    teacher_weight: Tensor,
-    teacher_bias: Tensor,
-    student_weight: Tensor,
-    student_bias: Tensor,
-    frames: Tensor,
-    patch: int,
-    error: str = "L2",
-    weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
-) -> tuple[Tensor, Tensor]:
+def _fake(*arguments: Any) -> tuple[Tensor, Tensor]:
+    frames: Tensor = arguments[6]
     b, h, w, _ = frames.shape
     return frames.new_empty((b, h, w), dtype=torch.float32), frames.new_empty((b, 3), dtype=torch.float32)
 
@@ -199,5 +187,5 @@ register(
     cpu=_cpu,
     cuda=with_triton("discrepancy_map", discrepancy_map_reference),
     fake=_fake,
-    backends=lambda: {"cpu": native.cpu_backend(), "cuda": triton_backend()},
+    backends=cpp_or_triton,
 )

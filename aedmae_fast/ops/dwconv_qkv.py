@@ -15,9 +15,9 @@ from torch import Tensor
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 from aedmae_fast.ops.packing import check_packed
-from aedmae_fast.ops.parameters import EPS, check_parameters
+from aedmae_fast.ops.parameters import EPS, check_parameters, check_states
 from aedmae_fast.ops.quantize import between, check_weight, linear_layer, plain
-from aedmae_fast.ops.triton import triton_backend, with_triton
+from aedmae_fast.ops.triton import cpp_or_triton, with_triton
 
 __all__ = ["dwconv_qkv"]
 
@@ -98,8 +98,7 @@ def _check(
     width: int,
     proj_scale: Tensor | None = None,
 ) -> None:
-    if x.dtype not in native.DTYPES:
-        raise TypeError(f"x: expected float32 or bfloat16, found {x.dtype}")
+    check_states("x", x)
     if height < 1 or width < 1:  # two negative numbers have a product that may fit
         raise ValueError(f"grid: expected 1 x 1 or more, found {height} x {width}")
     if x.ndim != 3 or x.shape[1] != 1 + height * width:
@@ -120,18 +119,7 @@ def _check(
     check_parameters("x", x, parameters)
 
 
-def _fake(
-    x: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    conv_weight: Tensor,
-    conv_bias: Tensor,
-    proj_weight: Tensor,
-    proj_bias: Tensor,
-    height: int,
-    width: int,
-    proj_scale: Tensor | None = None,
-) -> Tensor:
+def _fake(x: Tensor, *_: object) -> Tensor:
     return x.new_empty((3, *x.shape))
 
 
@@ -164,5 +152,5 @@ register(
     cpu=_cpu,
     cuda=with_triton("dwconv_qkv", dwconv_qkv_reference),
     fake=_fake,
-    backends=lambda: {"cpu": native.cpu_backend(), "cuda": triton_backend()},
+    backends=cpp_or_triton,
 )

@@ -8,9 +8,9 @@ from torch import Tensor
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 from aedmae_fast.ops.packing import check_packed
-from aedmae_fast.ops.parameters import check_parameters
+from aedmae_fast.ops.parameters import check_parameters, check_states
 from aedmae_fast.ops.quantize import between, check_weight, linear_layer
-from aedmae_fast.ops.triton import triton_backend, with_triton
+from aedmae_fast.ops.triton import cpp_or_triton, with_triton
 
 __all__ = ["linear"]
 
@@ -49,8 +49,7 @@ def linear_reference(
 def _check(
     x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None, scale: Tensor | None = None
 ) -> None:
-    if x.dtype not in native.DTYPES:
-        raise TypeError(f"x: expected float32 or bfloat16, found {x.dtype}")
+    check_states("x", x)
     if x.ndim < 1:
         raise ValueError(f"x: expected [..., K], found {tuple(x.shape)}")
     n = bias.numel()
@@ -62,9 +61,7 @@ def _check(
     check_parameters("x", x, parameters)
 
 
-def _fake(
-    x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = None, scale: Tensor | None = None
-) -> Tensor:
+def _fake(x: Tensor, weight: Tensor, bias: Tensor, *_: object) -> Tensor:
     return x.new_empty((*x.shape[:-1], len(bias)))
 
 
@@ -85,5 +82,5 @@ register(
     cpu=_cpu,
     cuda=with_triton("linear", linear_reference),
     fake=_fake,
-    backends=lambda: {"cpu": native.cpu_backend(), "cuda": triton_backend()},
+    backends=cpp_or_triton,
 )

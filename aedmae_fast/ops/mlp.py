@@ -12,9 +12,9 @@ from torch import Tensor
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 from aedmae_fast.ops.packing import check_packed, is_packed
-from aedmae_fast.ops.parameters import EPS, check_parameters
+from aedmae_fast.ops.parameters import EPS, check_parameters, check_states
 from aedmae_fast.ops.quantize import between, check_weight, linear_layer
-from aedmae_fast.ops.triton import triton_backend, with_triton
+from aedmae_fast.ops.triton import cpp_or_triton, with_triton
 
 __all__ = ["mlp"]
 
@@ -83,8 +83,7 @@ def _check(
     up_scale: Tensor | None = None,
     down_scale: Tensor | None = None,
 ) -> None:
-    if x.dtype not in native.DTYPES:
-        raise TypeError(f"x: expected float32 or bfloat16, found {x.dtype}")
+    check_states("x", x)
     if x.ndim != 3 or x.shape[1] < 1:
         raise ValueError(f"x: expected [B, 1+T, C], found {tuple(x.shape)}")
     c, r = x.shape[2], up_bias.numel()
@@ -105,17 +104,7 @@ def _check(
     check_parameters("x", x, parameters)
 
 
-def _fake(
-    x: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    up_weight: Tensor,
-    up_bias: Tensor,
-    down_weight: Tensor,
-    down_bias: Tensor,
-    up_scale: Tensor | None = None,
-    down_scale: Tensor | None = None,
-) -> Tensor:
+def _fake(x: Tensor, *_: object) -> Tensor:
     return x.new_empty(x.shape)
 
 
@@ -148,5 +137,5 @@ register(
     cpu=_cpu,
     cuda=with_triton("mlp", mlp_reference),
     fake=_fake,
-    backends=lambda: {"cpu": native.cpu_backend(), "cuda": triton_backend()},
+    backends=cpp_or_triton,
 )

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
+from aedmae_fast.ops.parameters import rows_contiguous
 from aedmae_fast.ops.triton import cuda_or_triton, with_triton
 
 __all__ = ["motion_gradient"]
@@ -56,13 +57,6 @@ def check_frames(frames: Tensor, kind: str = "release") -> None:
         raise ValueError(f"frames: expected [T, H, W, C], found {tuple(frames.shape)}")
     if kind not in SPANS:
         raise ValueError(f"kind: expected 'paper' or 'release', found {kind!r}")
-
-
-def rows_contiguous(frames: Tensor) -> Tensor:
-    """``frames`` [T, H, W, C] itself if the bytes of each row lie side by side, else a copy."""
-    _, _, width, channels = frames.shape
-    whole = (channels == 1 or frames.stride(3) == 1) and (width == 1 or frames.stride(2) == channels)
-    return frames if whole else frames.contiguous()
 
 
 def _fake(frames: Tensor, kind: str = "release") -> Tensor:

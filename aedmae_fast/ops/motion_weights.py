@@ -13,9 +13,9 @@ from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
-from aedmae_fast.ops.motion_gradient import SPANS, check_frames, motion_gradient_reference, rows_contiguous
-from aedmae_fast.ops.parameters import check_patches
-from aedmae_fast.ops.patch_weights import check_row, patch_weights_reference
+from aedmae_fast.ops.motion_gradient import SPANS, check_frames, motion_gradient_reference
+from aedmae_fast.ops.parameters import check_patches, check_row, rows_contiguous
+from aedmae_fast.ops.patch_weights import patch_weights_reference
 from aedmae_fast.ops.triton import cuda_or_triton, with_triton
 
 __all__ = ["motion_weights"]

@@ -7,9 +7,21 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-__all__ = ["EPS", "check_like", "check_parameters", "check_patches"]
+from aedmae_fast.ops.native import DTYPES
+
+__all__ = ["EPS", "check_like", "check_parameters", "check_patches", "check_row", "check_states", "rows_contiguous"]
 
 EPS = 1e-6  # of LayerNorm
+
+
+def check_states(name: str, states: Tensor) -> None:
+    """They are of a dtype that the network's kernels compute in.
+
+    Raises:
+        TypeError: they are not.
+    """
+    if states.dtype not in DTYPES:
+        raise TypeError(f"{name}: expected float32 or bfloat16, found {states.dtype}")
 
 
 def check_parameters(name: str, like: Tensor, parameters: Iterable[tuple[str, Tensor, tuple[int, ...]]]) -> None:
@@ -40,6 +52,17 @@ def check_patches(name: str, frames: Tensor, patch: int, axes: str = "T, H, W, 3
         raise ValueError(f"{name}: expected {expected}, found {tuple(frames.shape)}")
 
 
+def check_row(name: str, frames: Tensor, anomaly_map: Tensor | None, most: int) -> None:
+    """A row of ``frames`` [T, H, W, C], and of the maps beside it, fits into what a CUDA kernel has for it.
+
+    Raises:
+        ValueError: it does not.
+    """
+    channels = frames.shape[3] + (anomaly_map is not None)
+    if frames.shape[2] * channels > most:
+        raise ValueError(f"{name}: expected width * channels in 1..{most}, found {frames.shape[2]} * {channels}")
+
+
 def check_like(name: str, value: Tensor, shape: tuple[int, ...], like: Tensor) -> None:
     """A tensor has this shape, and the device of ``like``.
 
@@ -49,3 +72,10 @@ def check_like(name: str, value: Tensor, shape: tuple[int, ...], like: Tensor) -
     if value.shape != shape or value.device != like.device:
         expected = f"{shape} on {like.device}"
         raise ValueError(f"{name}: expected {expected}, found {tuple(value.shape)} on {value.device}")
+
+
+def rows_contiguous(frames: Tensor) -> Tensor:
+    """``frames`` [T, H, W, C] itself if the bytes of each row lie side by side, else a copy."""
+    _, _, width, channels = frames.shape
+    whole = (channels == 1 or frames.stride(3) == 1) and (width == 1 or frames.stride(2) == channels)
+    return frames if whole else frames.contiguous()

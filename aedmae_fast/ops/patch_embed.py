@@ -15,9 +15,9 @@ from torch import Tensor
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
 from aedmae_fast.ops.packing import check_packed, is_packed
-from aedmae_fast.ops.parameters import EPS, check_parameters, check_patches
+from aedmae_fast.ops.parameters import EPS, check_parameters, check_patches, check_states
 from aedmae_fast.ops.quantize import PIXEL, between, check_weight, plain
-from aedmae_fast.ops.triton import triton_backend, with_triton
+from aedmae_fast.ops.triton import cpp_or_triton, with_triton
 
 __all__ = ["patch_embed"]
 
@@ -101,8 +101,7 @@ def _check(
     for name, index in (("windows", windows), ("ids_keep", ids_keep)):
         if index.dtype != torch.int64:
             raise TypeError(f"{name}: expected int64, found {index.dtype}")
-    if bias.dtype not in native.DTYPES:
-        raise TypeError(f"bias: expected float32 or bfloat16, found {bias.dtype}")
+    check_states("bias", bias)
     if windows.ndim != 2 or windows.shape[1] != 3:
         raise ValueError(f"windows: expected [B, 3], found {tuple(windows.shape)}")
     if ids_keep.ndim != 2 or len(ids_keep) != len(windows):
@@ -129,17 +128,7 @@ def _check_indices(name: str, indices: Tensor, count: int) -> None:
         raise IndexError(f"{name}: expected 0 to {count - 1}, found {least} to {most}")
 
 
-def _fake(
-    frames: Tensor,
-    windows: Tensor,
-    ids_keep: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    patch: int,
-    scale: Tensor | None = None,
-) -> Tensor:
+def _fake(frames: Tensor, windows: Tensor, ids_keep: Tensor, weight: Tensor, bias: Tensor, *_: object) -> Tensor:
     return bias.new_empty((*ids_keep.shape, len(bias)))
 
 
@@ -173,5 +162,5 @@ register(
     cpu=_cpu,
     cuda=with_triton("patch_embed", patch_embed_reference),
     fake=_fake,
-    backends=lambda: {"cpu": native.cpu_backend(), "cuda": triton_backend()},
+    backends=cpp_or_triton,
 )

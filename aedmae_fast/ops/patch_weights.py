@@ -16,8 +16,7 @@ from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
-from aedmae_fast.ops.motion_gradient import rows_contiguous
-from aedmae_fast.ops.parameters import check_patches
+from aedmae_fast.ops.parameters import check_patches, check_row, rows_contiguous
 from aedmae_fast.ops.triton import cuda_or_triton, with_triton
 
 __all__ = ["patch_weights"]
@@ -64,13 +63,6 @@ def _check(gradient: Tensor, patch: int, anomaly_map: Tensor | None = None) -> N
         raise ValueError(f"anomaly_map: expected {tuple(gradient.shape[:3])}, found {tuple(anomaly_map.shape)}")
     if anomaly_map is not None and anomaly_map.device != gradient.device:
         raise ValueError(f"anomaly_map: expected on {gradient.device} as gradient, found on {anomaly_map.device}")
-
-
-def check_row(name: str, frames: Tensor, anomaly_map: Tensor | None, most: int) -> None:
-    """That a row of ``frames`` [T, H, W, C], and of the maps beside it, fits into what a CUDA kernel has for it."""
-    channels = frames.shape[3] + (anomaly_map is not None)
-    if not 1 <= frames.shape[2] * channels <= most:
-        raise ValueError(f"{name}: expected width * channels in 1..{most}, found {frames.shape[2]} * {channels}")
 
 
 def _fake(gradient: Tensor, patch: int, anomaly_map: Tensor | None = None) -> Tensor:

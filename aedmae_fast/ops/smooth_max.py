@@ -16,7 +16,7 @@ from torch import Tensor
 
 from aedmae_fast.ops import native
 from aedmae_fast.ops.library import register
-from aedmae_fast.ops.triton import triton_backend, with_triton
+from aedmae_fast.ops.triton import cpp_or_triton, with_triton
 
 __all__ = ["mean_filter", "mean_map", "mean_max", "smooth_max"]
 
@@ -181,17 +181,13 @@ def _pointers(maps: Tensor, windows: Tensor) -> list[list[int]]:
     return [[first + index * step for index in window if index >= 0] for window in windows.tolist()]
 
 
-def _backends() -> dict[str, str]:
-    return {"cpu": native.cpu_backend(), "cuda": triton_backend()}
-
-
 register(
     "mean_filter(Tensor maps, int[2] size) -> Tensor",
     check=_check_filter,
     cpu=_filter_cpu,
     cuda=with_triton("mean_filter", mean_filter_reference, "smooth_max"),
     fake=lambda maps, size: torch.empty_like(maps, memory_format=torch.contiguous_format),
-    backends=_backends,
+    backends=cpp_or_triton,
 )
 register(
     "mean_max(Tensor maps, Tensor windows) -> (Tensor, Tensor)",
@@ -199,7 +195,7 @@ register(
     cpu=_max_cpu,
     cuda=with_triton("mean_max", mean_max_reference, "smooth_max"),
     fake=lambda maps, windows: (maps.new_empty(len(windows)), windows.new_empty(len(windows))),
-    backends=_backends,
+    backends=cpp_or_triton,
 )
 register(
     "mean_map(Tensor maps, Tensor windows) -> Tensor",
@@ -207,5 +203,5 @@ register(
     cpu=_map_cpu,
     cuda=with_triton("mean_map", mean_map_reference, "smooth_max"),
     fake=lambda maps, windows: maps.new_empty((len(windows), *maps.shape[1:])),
-    backends=_backends,
+    backends=cpp_or_triton,
 )

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from aedmae_fast.ops import native
 
-__all__ = ["cuda_or_triton", "triton_backend", "why_no_fp8", "why_no_triton", "with_triton"]
+__all__ = ["cpp_or_triton", "cuda_or_triton", "triton_backend", "why_no_fp8", "why_no_triton", "with_triton"]
 
 OLDEST = (8, 0)  # compute capability: bfloat16 on tensor cores
 FP8 = torch.float8_e4m3fn
@@ -64,6 +64,11 @@ def triton_backend() -> str:
     """What the ops of this folder run on for CUDA tensors, and why on nothing faster."""
     reason = why_no_triton()
     return f"PyTorch ({reason})" if reason else f"Triton {importlib.import_module('triton').__version__}"
+
+
+def cpp_or_triton() -> dict[str, str]:
+    """What an op with a C++ and a Triton version runs on, by device type, and why on nothing faster."""
+    return {"cpu": native.cpu_backend(), "cuda": triton_backend()}
 
 
 def cuda_or_triton() -> dict[str, str]:
