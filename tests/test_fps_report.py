@@ -20,6 +20,7 @@ from aedmae_fast import Scorer
 from aedmae_fast.config import PRESETS
 from aedmae_fast.engine.cores import usable_cores
 from aedmae_fast.engine.graph import GraphRunner
+from aedmae_fast.engine.runner import Runner
 from aedmae_fast.model.checkpoint import save_model
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.video.pyav import PyavVideo
@@ -283,6 +284,23 @@ def test_a_baseline_that_is_not_there(part: Any, tmp_path: Path, spec: str, mess
     (tmp_path / "a.py").write_text("A = 1\n")
     with pytest.raises(ValueError, match=message):
         part("torch_contenders").load_baseline(spec.format(tmp_path))
+
+
+def test_what_is_timed_is_what_the_engine_computes(part: Any, tiny_model: AedMae) -> None:
+    """Of a preset that takes means over the channels."""
+    frames = torch.randint(0, 256, (6, TINY.height, TINY.width, 3), dtype=torch.uint8)
+    preset = PRESETS["release-avenue"]
+    inputs = part("contender").Inputs.of(TINY, frames, 6)
+    ours = part("torch_contenders").Ours(tiny_model, inputs, "fp32", preset)
+    maps, terms = ours.contender(part("contender").Way(6, 1)).step(slice(0, 6))
+    runner = Runner(tiny_model, preset, "cpu", "fp32", threads=1)
+    windows, rows = torch.arange(18).view(6, 3), torch.arange(6)
+    written = torch.empty(6, TINY.height, TINY.width)
+    (expected,) = runner.step(
+        inputs.masks, inputs.windows.flatten(0, 1), written, windows, rows % len(inputs.masks), rows
+    )
+    assert torch.equal(terms, expected)
+    assert torch.equal(maps, written)
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ from aedmae_fast.model.network import AedMae
 from aedmae_fast.model.region import Region
 from aedmae_fast.ops import discrepancy_map, mean_filter, mean_map, mean_max
 
-__all__ = ["Batch", "Computed", "FrameTerms", "Maximum", "Runner", "Session"]
+__all__ = ["Batch", "Computed", "FrameTerms", "Maximum", "Runner", "Session", "score_windows"]
 
 _runners: weakref.WeakSet[Runner] = weakref.WeakSet()  # all there are
 MICRO_BATCH = {"cpu": 4, "cuda": 64}  # frames at a time, on a CPU in each thread and at most
@@ -79,6 +79,32 @@ class Computed(NamedTuple):
     terms: list[FrameTerms]  # of each window of frames
     maxima: list[Maximum]  # of the mean over each window of maps
     means: Tensor | None  # these means, float32 [len(due), H, W] on the host, where asked for
+
+
+def score_windows(
+    model: InferenceModel, preset: ScoringPreset, frames: Tensor, windows: Tensor, masks: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What the network says of b windows.
+
+    Args:
+        frames: uint8 [R, H, W, 3].
+        windows: int64 [b, 3], rows of ``frames``: t-3, t, t+3.
+        masks: int64 [b, L], the mask of each.
+
+    Returns:
+        float32 [b, H, W], the preset's weighted terms without the class probability, not filtered; and float32 [b, 4]:
+        colour error, abnormality, gap and class probability.
+    """
+    m, p = model, preset
+    states = m(frames, windows, masks)
+    share = 1.0 if p.channels == "sum" else 1 / TARGET_CHANNELS
+    weights = (share * p.colour_weight, share * p.abnormal_weight, share * p.gap_weight)
+    targets = frames.index_select(0, windows[:, WINDOW.index(0)])  # [b, H, W, 3]
+    errors, means = discrepancy_map(states.teacher, states.student, *m.heads, targets, m.config.patch, p.error, weights)
+    prob = means.new_full((len(means),), torch.nan)
+    if states.class_logit is not None:
+        prob = states.class_logit.sigmoid()
+    return errors, torch.cat([share * means, prob[:, None]], dim=1)
 
 
 class Runner:
@@ -234,22 +260,12 @@ class Runner:
         Returns:
             float32 [b, 4]: colour error, abnormality, gap and class probability.
         """
-        m, p = self._model, self._preset
-        states = m(frames, windows, masks.index_select(0, mask_ids))
-        share = 1.0 if p.channels == "sum" else 1 / TARGET_CHANNELS
-        weights = (share * p.colour_weight, share * p.abnormal_weight, share * p.gap_weight)
-        targets = frames.index_select(0, windows[:, WINDOW.index(0)])  # [b, H, W, 3]
-        errors, means = discrepancy_map(
-            states.teacher, states.student, *m.heads, targets, m.config.patch, p.error, weights
-        )
-        prob = means.new_full((len(means),), torch.nan)
-        if states.class_logit is not None:
-            prob = states.class_logit.sigmoid()
+        errors, terms = score_windows(self._model, self._preset, frames, windows, masks.index_select(0, mask_ids))
         if map_rows is not None:
             if self._inside is not None:
                 errors = errors * self._inside
-            maps.index_copy_(0, map_rows, mean_filter(errors, p.map_filter[1:]))
-        return (torch.cat([share * means, prob[:, None]], dim=1),)
+            maps.index_copy_(0, map_rows, mean_filter(errors, self._preset.map_filter[1:]))
+        return (terms,)
 
     def _resident(self) -> tuple[Tensor, Tensor, Tensor]:
         return self._masks, self._frames.tensor, self._maps.tensor

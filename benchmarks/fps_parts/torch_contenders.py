@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from aedmae_fast.config import WINDOW, ScoringPreset
 from aedmae_fast.engine.graph import GraphRunner
 from aedmae_fast.engine.precision import dtypes_of
+from aedmae_fast.engine.runner import score_windows
 from aedmae_fast.model.inference import InferenceModel
 from aedmae_fast.model.network import AedMae
-from aedmae_fast.ops import discrepancy_map, mean_filter
+from aedmae_fast.ops import mean_filter
 
 from .contender import Contender, Inputs, Step, Way, use_tf32
 
 PREDICTIONS = "teacher and student predictions, class logit"
-MAPS = "class logit, pixel maps of teacher's and student's errors, their means, the maps' spatial filter"
-MIDDLE = WINDOW.index(0)
+MAPS = "class probability, pixel maps of teacher's and student's errors, their means, the maps' spatial filter"
 
 
 def states_dtype(precision: str) -> torch.dtype:
@@ -62,7 +62,7 @@ def _on_windows(network: Callable[..., Any], inputs: Inputs) -> Step:
 
 
 class Ours:
-    """``InferenceModel`` and what makes maps of its states: folded weights, every step one of our ops."""
+    """The engine's step: ``InferenceModel`` and what makes maps of its states, folded weights and our ops."""
 
     def __init__(self, model: AedMae, inputs: Inputs, precision: str, preset: ScoringPreset) -> None:
         self._model = InferenceModel(model, inputs.device, *dtypes_of(precision))
@@ -96,15 +96,8 @@ class Ours:
         return self._scored(self._frames, self._windows[part], self._inputs.ids[part])
 
     def _scored(self, frames: Tensor, windows: Tensor, ids: Tensor) -> tuple[Tensor, ...]:
-        m, p = self._model, self._preset
-        states = m(frames, windows, ids)
-        middle = frames.index_select(0, windows[:, MIDDLE])
-        weights = (p.colour_weight, p.abnormal_weight, p.gap_weight)
-        maps, means = discrepancy_map(
-            states.teacher, states.student, *m.heads, middle, m.config.patch, p.error, weights
-        )
-        maps = mean_filter(maps, p.map_filter[1:])
-        return (maps, means) if states.class_logit is None else (maps, means, states.class_logit)
+        maps, terms = score_windows(self._model, self._preset, frames, windows, ids)
+        return mean_filter(maps, self._preset.map_filter[1:]), terms
 
     @torch.inference_mode()
     def _predict(self, part: slice) -> tuple[Tensor, Tensor]:
