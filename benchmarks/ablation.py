@@ -31,6 +31,7 @@ from aedmae_fast.evaluation.auc import FrameAuc, ScoredClip, frame_auc
 from aedmae_fast.evaluation.baseline import frame_difference
 from aedmae_fast.evaluation.layouts import LAYOUTS, LabelledClip, read_dataset
 from aedmae_fast.model.network import AedMae
+from aedmae_fast.training.options import CHECKPOINT
 
 NETWORKS = {  # row -> what it changes
     "all of it": "",
@@ -93,7 +94,7 @@ def train(name: str, options: argparse.Namespace) -> Path:
         flags = [*shlex.split(options.train), *shlex.split(NETWORKS[name])]
         subprocess.run(train_command(options.data, options.layout, run, flags), check=True)
         done.touch()
-    return run / "model.safetensors"
+    return run / CHECKPOINT
 
 
 def trained(name: str, model: AedMae, preset: ScoringPreset) -> bool:

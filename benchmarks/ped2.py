@@ -36,6 +36,7 @@ from aedmae_fast.engine.choose import choose_device
 from aedmae_fast.engine.cores import usable_cores
 from aedmae_fast.engine.precision import eight_bits_on
 from aedmae_fast.model.checkpoint import BUNDLED as WEIGHTS
+from aedmae_fast.training.options import CHECKPOINT
 
 FLAGS = "--config ped2 --height 160 --width 240 --patch 8 --recipe short --precision bf16 --workers 1"
 FLAGS += " --light 0 --mirror 0.5"  # the light does not change there, and people go both ways
@@ -59,7 +60,7 @@ def main() -> None:
         parser.error("--bundled: those weights were trained without --train's flags; expected one of the two")
     device = choose_device("auto").value
     path = result_path("ped2", device, options.json)
-    checkpoints = {seed: options.out / f"seed{seed}" / "model.safetensors" for seed in options.seeds}
+    checkpoints = {seed: options.out / f"seed{seed}" / CHECKPOINT for seed in options.seeds}
     bundled = header(BUNDLED) if options.bundled else None
     commands = {
         seed: training_of(seed, options) for seed in options.seeds if bundled is None or seed != int(bundled["seed"])

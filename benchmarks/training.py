@@ -12,14 +12,15 @@ from typing import Any
 from safetensors import safe_open
 
 from aedmae_fast.engine.choose import choose_device, choose_precision
-from aedmae_fast.report.console import printable
+from aedmae_fast.text import printable
 from aedmae_fast.training.options import CHECKPOINT, config_of, make_parser, settings_of
+from aedmae_fast.training.state import STATE_FILE
 
 
 def train_command(data: Path, layout: str, run: Path, flags: Sequence[str]) -> list[str]:
     """``python -m aedmae_fast.train`` of a run without pictures, resumed where it was begun; ``flags`` come last."""
     command = [sys.executable, "-m", "aedmae_fast.train", "--data", str(data), "--layout", layout, "--out", str(run)]
-    resume = ["--resume"] if (run / "state.pt").exists() else []
+    resume = ["--resume"] if (run / STATE_FILE).exists() else []
     return [*command, "--pictures", "0", "--quiet", *resume, *flags]
 
 

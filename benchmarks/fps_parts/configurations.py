@@ -13,10 +13,9 @@ from aedmae_fast import Scorer, load_model
 from aedmae_fast.model.network import AedMae
 
 from . import end_to_end, waterfall
-from .contender import Inputs
+from .contender import OURS, Inputs
 
 NETWORKS = ("untrained-avenue", "untrained-shanghaitech", "untrained-ped2", "ped2")  # ubnormal's is shanghaitech's
-OURS = "InferenceModel"
 OTHERS = ("plain", "torch.compile", "ONNX Runtime", "OpenVINO")
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from aedmae_fast.config import CHANNELS, WINDOW, ModelConfig
 from aedmae_fast.model.masks import mask_bank
 
+OURS = "InferenceModel"  # how our steps are called; of a captured one its name goes on
 Step = Callable[[slice], Any]  # computes the frames of one slice of the inputs
 
 

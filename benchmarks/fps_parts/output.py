@@ -10,6 +10,7 @@ from typing import Any
 
 from stamp import write_report
 
+from .contender import OURS
 from .torch_contenders import PREDICTIONS
 
 COLUMNS = ("step", "precision", "way", "fps", "over_eager", "matrix_share", "matrix_gflops", "error", "counts")
@@ -28,7 +29,6 @@ MISSING = {  # under which name it is there
     "OpenVINO": "openvino",
     "baseline": "baseline",
 }
-OURS = "InferenceModel"
 
 
 def waterfall_summary(rows: list[dict[str, Any]], precision: str, missing: dict[str, str]) -> dict[str, Any]:

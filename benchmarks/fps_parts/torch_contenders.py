@@ -20,7 +20,7 @@ from aedmae_fast.model.inference import InferenceModel
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.ops import mean_filter
 
-from .contender import Contender, Inputs, Step, Way, use_tf32
+from .contender import OURS, Contender, Inputs, Step, Way, use_tf32
 
 PREDICTIONS = "teacher and student predictions, class logit"
 MAPS = "class probability, pixel maps of teacher's and student's errors, their means, the maps' spatial filter"
@@ -72,7 +72,7 @@ class Ours:
         self._windows = torch.arange(len(WINDOW) * n, device=inputs.device).view(n, len(WINDOW))
 
     def contender(self, way: Way) -> Contender:
-        return Contender("InferenceModel", self._precision, way, self._eager, MAPS, self._predict)
+        return Contender(OURS, self._precision, way, self._eager, MAPS, self._predict)
 
     def captured(self, batch: int) -> Contender:
         """As one CUDA graph.
@@ -88,7 +88,7 @@ class Ours:
         def step(part: slice) -> tuple[Tensor, ...]:
             return runner(self._windows[part], self._inputs.ids[part])
 
-        name = "InferenceModel, CUDA graph"
+        name = f"{OURS}, CUDA graph"
         return Contender(name, self._precision, Way(batch, threads=1), step, MAPS, self._predict)
 
     @torch.inference_mode()

@@ -52,6 +52,15 @@ def triton_version(op: str, *arguments: Any, file: str = "") -> Callable[[], Any
     return lambda: getattr(importlib.import_module(f"aedmae_fast.ops.triton.{file or op}"), op)(*arguments)
 
 
+def normals(generator: torch.Generator, device: str, dtype: torch.dtype) -> Callable[..., torch.Tensor]:
+    """``normal(*shape, scale=1.0)``: the generator's next values, of standard deviation ``scale``."""
+
+    def normal(*shape: int, scale: float = 1.0) -> torch.Tensor:
+        return (torch.randn(shape, generator=generator) * scale).to(device, dtype)
+
+    return normal
+
+
 def size_of(*tensors: torch.Tensor) -> int:
     """Bytes of the tensors together."""
     return sum(t.numel() * t.element_size() for t in tensors)

@@ -8,7 +8,7 @@ import torch
 
 from aedmae_fast.ops import discrepancy_map
 from aedmae_fast.ops.discrepancy_map import discrepancy_map_reference
-from op_cases.case import SIZES, Case, size_of, torch_baselines
+from op_cases.case import SIZES, Case, normals, size_of, torch_baselines
 
 CHANNELS = 128
 
@@ -21,9 +21,7 @@ def cases(device: str) -> Iterator[Case]:
 
 def make_case(name: str, height: int, width: int, patch: int, dtype: torch.dtype, device: str) -> Case:
     generator = torch.Generator().manual_seed(0)
-
-    def normal(*shape: int, scale: float = 1.0) -> torch.Tensor:
-        return (torch.randn(shape, generator=generator) * scale).to(device, dtype)
+    normal = normals(generator, device, dtype)
 
     tokens, values = height // patch * (width // patch), 4 * patch * patch
     states = [normal(1, tokens, CHANNELS) for _ in range(2)]

@@ -10,7 +10,7 @@ from aedmae_fast.engine.precision import dtypes_of
 from aedmae_fast.ops import dwconv_qkv
 from aedmae_fast.ops.dwconv_qkv import dwconv_qkv_reference
 from aedmae_fast.ops.quantize import quantize_weight
-from op_cases.case import Case, size_of, torch_baselines
+from op_cases.case import Case, normals, size_of, torch_baselines
 
 SHAPES = {"encoder": (256, 20, 20), "decoder": (128, 20, 40)}  # C, rows, columns
 
@@ -55,10 +55,7 @@ def make_case(name: str, c: int, rows: int, columns: int, dtype: torch.dtype, de
 
 
 def inputs(n: int, c: int, dtype: torch.dtype, device: str) -> tuple[torch.Tensor, ...]:
-    generator = torch.Generator().manual_seed(0)
-
-    def normal(*shape: int, scale: float = 1.0) -> torch.Tensor:
-        return (torch.randn(shape, generator=generator) * scale).to(device, dtype)
+    normal = normals(torch.Generator().manual_seed(0), device, dtype)
 
     return (
         normal(1, n, c),

@@ -10,7 +10,7 @@ from aedmae_fast.engine.precision import dtypes_of
 from aedmae_fast.ops import linear
 from aedmae_fast.ops.linear import linear_reference
 from aedmae_fast.ops.quantize import quantize_weight
-from op_cases.case import Case, size_of, torch_baselines
+from op_cases.case import Case, normals, size_of, torch_baselines
 
 SHAPES = {"encoder": (401, 256), "decoder": (801, 128)}  # N, C
 
@@ -53,9 +53,6 @@ def make_case(name: str, n: int, c: int, dtype: torch.dtype, device: str) -> Cas
 
 
 def inputs(n: int, c: int, dtype: torch.dtype, device: str) -> tuple[torch.Tensor, ...]:
-    generator = torch.Generator().manual_seed(0)
-
-    def normal(*shape: int, scale: float = 1.0) -> torch.Tensor:
-        return (torch.randn(shape, generator=generator) * scale).to(device, dtype)
+    normal = normals(torch.Generator().manual_seed(0), device, dtype)
 
     return normal(1, n, c), normal(c, c, scale=c**-0.5), normal(c), normal(1, n, c)

@@ -10,7 +10,7 @@ from aedmae_fast.engine.precision import dtypes_of
 from aedmae_fast.ops import mlp
 from aedmae_fast.ops.mlp import mlp_reference
 from aedmae_fast.ops.quantize import quantize_weight
-from op_cases.case import Case, size_of, torch_baselines
+from op_cases.case import Case, normals, size_of, torch_baselines
 
 SHAPES = {"encoder": (401, 256, 512), "decoder": (801, 128, 256)}  # N, C, R
 
@@ -55,10 +55,7 @@ def make_case(name: str, n: int, c: int, r: int, dtype: torch.dtype, device: str
 
 
 def inputs(n: int, c: int, r: int, dtype: torch.dtype, device: str) -> tuple[torch.Tensor, ...]:
-    generator = torch.Generator().manual_seed(0)
-
-    def normal(*shape: int, scale: float = 1.0) -> torch.Tensor:
-        return (torch.randn(shape, generator=generator) * scale).to(device, dtype)
+    normal = normals(torch.Generator().manual_seed(0), device, dtype)
 
     return (
         normal(1, n, c),

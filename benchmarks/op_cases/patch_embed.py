@@ -10,7 +10,7 @@ from aedmae_fast.engine.precision import dtypes_of
 from aedmae_fast.ops import patch_embed
 from aedmae_fast.ops.patch_embed import patch_embed_reference
 from aedmae_fast.ops.quantize import quantize_weight
-from op_cases.case import SIZES, Case, size_of, torch_baselines
+from op_cases.case import SIZES, Case, normals, size_of, torch_baselines
 
 CHANNELS = 256
 
@@ -62,9 +62,7 @@ def inputs(
 ) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
     """Frames, windows and visible tokens; and the parameters."""
     generator = torch.Generator().manual_seed(0)
-
-    def normal(*shape: int, scale: float = 1.0) -> torch.Tensor:
-        return (torch.randn(shape, generator=generator) * scale).to(device, dtype)
+    normal = normals(generator, device, dtype)
 
     tokens, values = height // patch * (width // patch), 9 * patch * patch
     frames = torch.randint(0, 256, (7, height, width, 3), dtype=torch.uint8, generator=generator).to(device)
