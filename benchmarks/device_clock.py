@@ -31,5 +31,5 @@ def why_lost() -> str:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
     except Exception as error:  # PyTorch's are of several kinds
-        return str(error).strip().splitlines()[0]
+        return (str(error).strip() or repr(error)).splitlines()[0]
     return ""

@@ -140,7 +140,7 @@ def measure(
     mark = stamp(str(device))
     settings = {
         **{name: choice.value for name, choice in scorer.choices.items()},
-        "decoder": options.decoder,  # what did decode: decoded_by
+        "decoder": options.decoder,  # asked for; what did is in decoded_by
         "checkpoint": options.checkpoint,
         "model": scorer.config.to_dict(),
         "gflop_per_frame": round(model.flops_per_frame() / 1e9, 3),

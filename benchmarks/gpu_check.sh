@@ -13,7 +13,7 @@
 # first where that is missing or of other sources. After $LIMIT seconds (default: 560), the build's among them, it is
 # interrupted and keeps what it has by then; 25 s later all has ended. $PACK names a .tgz that all results are put into
 # after each part, but for the states of training; each checkpoint has another one beside it, or they might be too large
-# together. Unpacked where a part is run again, what is trained is not trained anew. Not run on a GPU so far.
+# together. Unpacked where ped2 is run again, what is trained is not trained anew. Not run on a GPU so far.
 #
 # Where nothing is kept from one command to the next but what is packed: bring the wheels along, and give every part a
 # command of its own, with the decoder that probe has found:

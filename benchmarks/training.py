@@ -25,9 +25,15 @@ def train_command(data: Path, layout: str, run: Path, flags: Sequence[str]) -> l
 
 
 def is_trained(command: Sequence[str]) -> bool:
-    """Whether the checkpoint of a :func:`train_command` is there, of its last epoch; the run's state may be gone."""
+    """Whether the checkpoint of a :func:`train_command` is there, of its last epoch, without the run's state.
+
+    With it the command itself finds that nothing is left to do, and refuses what was trained otherwise. A checkpoint
+    does not say which frames, region and foreign anomalies it was trained with.
+    """
     options = make_parser().parse_args(command[3:])
-    if not (checkpoint := options.out / CHECKPOINT).exists():
+    if not (checkpoint := options.out / CHECKPOINT).exists() or (options.out / STATE_FILE).exists():
+        return False
+    if options.frames is not None or options.region is not None or options.anomalies is not None:
         return False
     settings = settings_of(options)
     asked = {

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -79,6 +81,20 @@ def test_from_videos_to_scores(videos: Path, tmp_path: Path, capfd: pytest.Captu
     assert scores.frames == 20
 
 
+def test_a_benchmark_knows_its_checkpoint(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the run's state; what a checkpoint does not tell is trained again."""
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1] / "benchmarks")
+    is_trained, out = importlib.import_module("training").is_trained, tmp_path / "run"
+    begin = [sys.executable, "-m", "aedmae_fast.train"]
+    assert not is_trained(begin + command(videos, out))
+    assert train.main(command(videos, out, "--quiet")) == 0
+    assert not is_trained(begin + command(videos, out))  # the command goes on from the state, and sees for itself
+    (out / "state.pt").unlink()
+    assert is_trained(begin + command(videos, out))
+    assert not is_trained(begin + command(videos, out, "--seed", "1"))
+    assert not is_trained(begin + command(videos, out, "--frames", "10"))
+
+
 def test_a_region_is_learned_and_kept(videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Outside of it nothing changes a score; a run goes on with the same region only."""
     out, image = tmp_path / "run", tmp_path / "region.png"
@@ -141,7 +157,7 @@ def test_what_can_be_known_is_told_before_decoding(
 ) -> None:
     monkeypatch.setattr(gather, "count_frames", lambda _: pytest.fail("looked at a video"))
     assert train.main(command(videos, tmp_path / "run", "--anomalies", ".")) == 2
-    assert "not UBnormal" in capsys.readouterr().err
+    assert "scripts/abnormal_training_video_names.txt" in capsys.readouterr().err
     monkeypatch.setenv("WORLD_SIZE", "3")
     assert train.main(command(videos, tmp_path / "run")) == 2
     assert "--batch-size: 16 does not divide among 3 processes" in capsys.readouterr().err
@@ -226,7 +242,7 @@ def test_a_disk_that_is_too_small_is_told_before_decoding(
         (["--patch", "15"], "not a multiple of patch"),
         (["--lr", "-1"], "lr"),
         (["--device", "cuda:99"], "device"),
-        (["--anomalies", "."], "not UBnormal"),
+        (["--anomalies", "."], "scripts/abnormal_training_video_names.txt"),
         (["--region", "pyproject.toml"], "pyproject.toml is no whole image"),
     ],
 )
@@ -276,5 +292,5 @@ def test_more_processes_than_frames(videos: Path, tmp_path: Path) -> None:
     place = Place(world=3)
     gathering = gather.Gathering(options, TINY, None, 1, Console(quiet=True), place)
     clips = Clips((), (np.zeros((2, TINY.height, TINY.width, 3), np.uint8),), (), "")
-    with pytest.raises(ValueError, match="2 frames for 3 processes; start no more than there are"):
+    with pytest.raises(ValueError, match="2 frames for 3 processes; start at most 2"):
         gathering.frames(clips, None, TrainSettings())

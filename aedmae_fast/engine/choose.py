@@ -22,7 +22,7 @@ from aedmae_fast.video.nvdec import why_no_nvdec
 from aedmae_fast.video.survey import why_no_dali
 
 HARDWARE = ("dali", "nvdec")  # decoders of a GPU
-SESSIONS = 16  # files that they decode at a time at most: two an engine, of which a GPU has eight or fewer
+SESSIONS = 16  # files that they decode at a time at most: two for each NVDEC, of which a GPU has eight or fewer
 
 
 class Choice(NamedTuple):
@@ -81,7 +81,7 @@ def devices_of(wish: str) -> list[str]:
     if wish != "all":
         return wish.split(",")
     if not torch.cuda.is_available():
-        raise ChoiceError("device: 'all' asked for, but torch sees no CUDA device; use --device cpu")
+        raise ChoiceError("device: 'all' asked for, but torch sees no CUDA device; use cpu")
     return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
 
 
@@ -214,8 +214,8 @@ def choose_way(config: ModelConfig, precision: str) -> dict[str, Choice]:
     }
 
 
-def choose_workers(wish: int | str, device: str, decoder: str = "auto") -> Choice:
-    """Decoder threads.
+def choose_workers(wish: int | str, device: str, decoder: str = "auto", processes: int = 1) -> Choice:
+    """Decoder threads of one of so many processes, which share the cores.
 
     On a CPU one for two that compute: no core is idle as long as decoding a frame takes no longer than computing it,
     and decoders wait when they are ahead (benchmarks/workers.py: up to two for each that computes are as fast; each is
@@ -225,6 +225,9 @@ def choose_workers(wish: int | str, device: str, decoder: str = "auto") -> Choic
     if wish != "auto":
         return Choice(str(_positive("workers", wish)), "asked for")
     cores, limit = usable_cores()
+    cores = max(1, cores // processes)
+    if processes > 1:
+        limit = f"{limit} for {processes} processes"
     if decoder in HARDWARE and cores > SESSIONS:
         return Choice(str(SESSIONS), f"enough for the decoders of a GPU; {limit}")
     return Choice(str(max(1, cores // 2) if device == "cpu" else cores), f"{limit}, compute on {device}")

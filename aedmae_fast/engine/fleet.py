@@ -61,12 +61,12 @@ class Fleet:
         for device in devices:
             wishes = {name: wish for name, wish in settings.items() if name not in ("smoothing", "region")}
             self.preset, self.choices = choose.choose_all(model.config, **wishes, device=device)
-            shared = {
-                name: Choice(str(max(1, int(self.choices[name].value) // len(devices))), "shared by the processes")
-                for name in ("threads", "workers")
-                if settings.get(name, "auto") == "auto"
-            }
-            self.choices |= shared
+            if settings.get("threads", "auto") == "auto":
+                threads = max(1, int(self.choices["threads"].value) // len(devices))
+                self.choices["threads"] = Choice(str(threads), "shared by the processes")
+            self.choices["workers"] = choose.choose_workers(
+                settings.get("workers", "auto"), device, settings.get("decoder", "auto"), len(devices)
+            )
             self.choices["batch size"] = choose.choose_batch_size(
                 settings.get("batch_size", "auto"), self.choices["device"].value, int(self.choices["threads"].value)
             )

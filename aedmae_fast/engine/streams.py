@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from torch import Tensor
 __all__ = ["capture_stream", "compute_stream", "current", "decode_stream", "hand_over", "on_stream"]
 
 T = TypeVar("T")
+_ONE_EACH = threading.Lock()
 
 
 def compute_stream(device: torch.device) -> torch.cuda.Stream | None:
@@ -34,9 +36,14 @@ def compute_stream(device: torch.device) -> torch.cuda.Stream | None:
     return stream
 
 
-@functools.cache
 def capture_stream(device: torch.device) -> torch.cuda.Stream:
     """The stream of a GPU on which all graphs are captured, one at a time (engine/graph.py)."""
+    with _ONE_EACH:  # or two threads that come first would have one each
+        return _capture_stream(device)
+
+
+@functools.cache
+def _capture_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)
 
 

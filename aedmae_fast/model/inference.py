@@ -20,7 +20,7 @@ from aedmae_fast.model.network import AedMae, Block, ConvProjection, Grid, Patch
 from aedmae_fast.ops import attention, dwconv_qkv, linear, mlp, patch_embed
 from aedmae_fast.ops.packing import pack_weight
 from aedmae_fast.ops.parameters import EPS
-from aedmae_fast.ops.quantize import quantize_weight
+from aedmae_fast.ops.quantize import PIXEL, most_products, quantize_weight
 
 __all__ = ["InferenceModel", "States"]
 
@@ -215,7 +215,8 @@ def _fold_norm(projection: ConvProjection) -> tuple[Tensor, Tensor]:
 
 
 def _fold_pixels(embed: PatchEmbed, place: _Placement) -> Linear:
-    """Weight [C, 3*d*d*3] and bias [C] that take pixels 0..255; quantized to int8 only, which multiplies integers.
+    """Weight [C, 3*d*d*3] and bias [C] that take pixels 0..255; quantized to int8 only, which multiplies integers, and
+    not where they are more than its sums hold.
 
     The bias is made from the weight as it was rounded, in float64, so that the rounding meets pixels less their middle
     and not the pixels themselves, whose mean it would magnify.
@@ -224,7 +225,8 @@ def _fold_pixels(embed: PatchEmbed, place: _Placement) -> Linear:
     assert conv.bias is not None
     # The convolution's weights are ordered (frame, colour, row, column), the pixels (frame, row, column, colour).
     weight = conv.weight.double().unflatten(1, (len(WINDOW), CHANNELS)).permute(0, 1, 3, 4, 2).flatten(1) / 127.5
-    place = place._replace(quantized=place.quantized if place.quantized == torch.int8 else None)
+    in_8_bits = place.quantized == torch.int8 and weight.shape[1] <= most_products(PIXEL)
+    place = place._replace(quantized=torch.int8 if in_8_bits else None)
     layer = place.rounded(weight, conv.bias)
     rounded = layer.weight.double().sum(1) * (1 if layer.scale is None else layer.scale.double())
     bias = place.tensor(conv.bias.double() - 127.5 * rounded.to(conv.bias.device))

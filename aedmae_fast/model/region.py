@@ -80,7 +80,7 @@ def load_region(path: str | Path, size: tuple[int, int]) -> Region:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
             grey = image.convert("L").resize((width, height), Image.Resampling.BOX)
     except BROKEN_IMAGE as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the file, and names it
+        if getattr(error, "filename", None):  # of the file system, and names it
             raise
         raise ValueError(f"region: {path} is no whole image; expected one that is white where to look") from error
     inside = torch.from_numpy(np.array(grey) >= WHITE)

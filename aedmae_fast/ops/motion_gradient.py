@@ -28,8 +28,8 @@ def motion_gradient(frames: Tensor, kind: Literal["paper", "release"] = "release
     """Motion-gradient maps of consecutive frames.
 
     Args:
-        frames: uint8 [T, H, W, C], consecutive frames of one clip, whole from its first to its last; frames and rows
-            may be strided.
+        frames: uint8 [T, H, W, C], consecutive frames of one clip, whole from its first to its last, with pixels;
+            frames and rows may be strided.
         kind: which neighbours are compared, see above.
 
     Returns:
@@ -37,7 +37,7 @@ def motion_gradient(frames: Tensor, kind: Literal["paper", "release"] = "release
 
     Raises:
         TypeError: ``frames`` is not uint8.
-        ValueError: ``frames`` has not four dimensions, or ``kind`` is unknown.
+        ValueError: ``frames`` has not four dimensions or no pixels, or ``kind`` is unknown.
     """
     return torch.ops.aedmae.motion_gradient(frames, kind)
 
@@ -53,8 +53,8 @@ def check_frames(frames: Tensor, kind: str = "release") -> None:
     """What :func:`motion_gradient` raises."""
     if frames.dtype != torch.uint8:
         raise TypeError(f"frames: expected uint8, found {frames.dtype}")
-    if frames.ndim != 4:
-        raise ValueError(f"frames: expected [T, H, W, C], found {tuple(frames.shape)}")
+    if frames.ndim != 4 or 0 in frames.shape[1:]:
+        raise ValueError(f"frames: expected [T, H, W, C] with pixels, found {tuple(frames.shape)}")
     if kind not in SPANS:
         raise ValueError(f"kind: expected 'paper' or 'release', found {kind!r}")
 

@@ -35,8 +35,8 @@ def motion_weights(frames: Tensor, patch: int, kind: Literal["paper", "release"]
 
     Raises:
         TypeError: ``frames`` is not uint8.
-        ValueError: shapes that do not fit, an unknown ``kind``, or (CUDA) rows of more than 48 KiB, or from 65 536 rows
-            of patches on.
+        ValueError: shapes that do not fit, an unknown ``kind``, or (CUDA) rows of more than 48 KiB, or more rows of
+            patches than a grid takes (65 535 at least).
     """
     return torch.ops.aedmae.motion_weights(frames, patch, kind)
 

@@ -37,7 +37,7 @@ def patch_weights(gradient: Tensor, patch: int, anomaly_map: Tensor | None = Non
     Raises:
         TypeError: ``gradient`` or ``anomaly_map`` is not uint8.
         ValueError: shapes or devices that do not fit, or (CUDA) rows of more than 48 KiB, the anomaly map's included,
-            or from 65 536 rows of patches on.
+            or more rows of patches than a grid takes (65 535 at least).
     """
     return torch.ops.aedmae.patch_weights(gradient, patch, anomaly_map)
 
@@ -52,7 +52,7 @@ def patch_weights_reference(gradient: Tensor, patch: int, anomaly_map: Tensor | 
     patches = g.reshape(b, h // patch, patch, w // patch, patch, c)
     motion = patches.amax(dim=(2, 4)).mean(dim=-1).flatten(1)  # [B, L]
     total = motion.sum(dim=1, keepdim=True)
-    return torch.where(total > 0, motion / total.clamp(min=torch.finfo(motion.dtype).tiny), 1 / max(motion.shape[1], 1))
+    return torch.where(total > 0, motion / total.clamp(min=torch.finfo(motion.dtype).tiny), 1 / motion.shape[1])
 
 
 def _check(gradient: Tensor, patch: int, anomaly_map: Tensor | None = None) -> None:

@@ -27,7 +27,7 @@ from torch import Tensor
 from aedmae_fast.ops.packing import is_packed, unpack_weight
 from aedmae_fast.ops.parameters import check_like, check_parameters
 
-__all__ = ["between", "check_weight", "linear_layer", "plain", "quantize_weight"]
+__all__ = ["between", "check_weight", "linear_layer", "most_products", "plain", "quantize_weight"]
 
 LARGEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}  # magnitude; its keys are what weights are quantized to
 # What each kind of device has kernels for; of others than these (meta) all is taken.
@@ -150,12 +150,16 @@ def check_weight(
     _check_scale(name, scale, shape, like)
 
 
+def most_products(largest: int) -> int:
+    """How many products of int8 weights and of integers up to ``largest`` add up in int32, whatever they are."""
+    return torch.iinfo(torch.int32).max // (int(LARGEST[torch.int8]) * largest)
+
+
 def _check_sums(name: str, dtype: torch.dtype, products: int, largest: int) -> None:
-    most = torch.iinfo(torch.int32).max // (int(LARGEST[torch.int8]) * largest)
-    if dtype == torch.int8 and products > most:
+    if dtype == torch.int8 and products > most_products(largest):
         raise ValueError(
-            f"{name}: expected at most {most} products in a sum, which int8 adds up in int32, found {products};"
-            " leave this weight unquantized"
+            f"{name}: expected at most {most_products(largest)} products in a sum, which int8 adds up in int32, found"
+            f" {products}; leave this weight unquantized"
         )
 
 

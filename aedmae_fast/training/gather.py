@@ -101,7 +101,7 @@ class Gathering:
         total = sum(map(len, clips.frames))
         if total < self.place.world:
             raise ValueError(
-                f"{self.options.data}: {total} frames for {self.place.world} processes; start no more than there are"
+                f"{self.options.data}: {total} frames for {self.place.world} processes; start at most {total}"
             )
         self.console.say(f"  {total} frames of {len(clips.frames)} clips; looking for things that move")
         with Progress("cut", "clips", len(clips.frames), self._quiet) as progress:

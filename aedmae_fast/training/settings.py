@@ -15,6 +15,9 @@ class TrainSettings:
     """How a network is trained. Beside the data and the :class:`ModelConfig`, all that its weights depend on.
 
     The defaults are the paper's where it prints them (section 4), else the release's or ours, as noted.
+
+    Raises:
+        ValueError: a value that is out of range, not finite, or none of the field's names.
     """
 
     teacher_epochs: int = 100  # paper
@@ -36,10 +39,6 @@ class TrainSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """
-        Raises:
-            ValueError: a value that is out of range, NaN, or none of the field's names.
-        """
         check_names(self)
         for name in ("teacher_epochs", "student_epochs", "warmup_epochs", "clip_norm", "class_weight", "seed"):
             if not 0 <= getattr(self, name) < math.inf:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+
 from aedmae_fast.video import Matrix, VideoInfo
 from aedmae_fast.video.verdict import Met, Promise
 
@@ -35,10 +37,12 @@ class Survey:
 
 
 def why_no_dali() -> str:
-    """Why DALI cannot decode on a GPU here, in one line; empty where it can be tried. Loads it where it is there."""
+    """Why DALI cannot decode on a GPU here, in one line; empty where it can be tried. Loads it where a GPU is there."""
+    if not torch.cuda.is_available():
+        return "no CUDA device"
     try:
         from nvidia.dali import backend  # not above: large and optional
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # not installed; its libraries do not fit
         return f"DALI cannot be imported ({error}): pip install nvidia-dali-cuda130"
     return "" if backend.GetCUDADeviceCount() else "DALI sees no CUDA device"
 

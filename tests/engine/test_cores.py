@@ -76,5 +76,7 @@ def test_a_gpus_decoders_are_few_however_many_cores_there_are(machine: Path, dec
     assert choose_workers("auto", "cuda") == ("64", "64 cores, compute on cuda")
     assert choose_workers("auto", "cuda", decoder) == ("16", "enough for the decoders of a GPU; 64 cores")
     assert choose_workers(40, "cuda", decoder).value == "40"
+    assert choose_workers("auto", "cuda", decoder, 2).value == "16"  # of each process, which has a GPU of its own
+    assert choose_workers("auto", "cuda", decoder, 8) == ("8", "64 cores for 8 processes, compute on cuda")
     write(machine, V2, {"cpu.max": "800000 100000"})
     assert choose_workers("auto", "cuda", decoder) == ("8", "a quota of 8 of 64 cores, compute on cuda")

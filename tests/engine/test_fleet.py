@@ -187,6 +187,7 @@ def test_auto_shares_the_cores(tiny_model: AedMae, monkeypatch: pytest.MonkeyPat
     assert [settings["threads"] for settings in devices._settings] == ["4"] * 3
     assert devices.choices["threads"].why == "shared by the processes"
     assert devices.choices["device"].value == "cpu,cpu,cpu"
+    assert devices.choices["workers"] == ("2", "12 cores for 3 processes, compute on cpu")
     assert Fleet("none", tiny_model, ["cpu"] * 3, precision="fp32", threads=5)._settings[0]["threads"] == "5"
 
 

@@ -303,16 +303,16 @@ def check_step(model: AedMae, capture: Callable[[torch.device], Capture], device
     assert plain.mode.startswith("graphs for"), plain.mode
     for count in (8, 5, 2, 8, 7):
         frames.copy_(torch.randint(0, 256, frames.shape, dtype=torch.uint8))  # as the ring is filled
-        windows, numbers = torch.randint(RING, (count, 3)), torch.randint(c.mask_count, (count,))
-        places = torch.randperm(RING)[:count]
+        windows, mask_ids = torch.randint(RING, (count, 3)), torch.randint(c.mask_count, (count,))
+        map_rows = torch.randperm(RING)[:count]
         expected_maps = maps.clone()
-        (expected,) = step(masks, frames, expected_maps, *(t.to(device) for t in (windows, numbers, places)))
-        (found,) = runner(windows, numbers, places)
+        (expected,) = step(masks, frames, expected_maps, *(t.to(device) for t in (windows, mask_ids, map_rows)))
+        (found,) = runner(windows, mask_ids, map_rows)
         assert torch.equal(found, expected)
         torch.testing.assert_close(maps, expected_maps, rtol=0, atol=0, equal_nan=True)
-        assert maps[places].isfinite().all()
+        assert maps[map_rows].isfinite().all()
         maps.fill_(torch.nan)
-        assert torch.equal(plain(windows, numbers)[0], expected)
+        assert torch.equal(plain(windows, mask_ids)[0], expected)
         assert maps.isnan().all()
 
 

@@ -63,5 +63,7 @@ def test_errors_name_the_argument() -> None:
         motion_gradient(torch.zeros(2, 4, 4, 3))
     with pytest.raises(ValueError, match=r"frames: expected \[T, H, W, C\]"):
         motion_gradient(random_bytes(4, 4, 3))
+    with pytest.raises(ValueError, match=r"frames: expected \[T, H, W, C\] with pixels, found \(2, 0, 4, 3\)"):
+        motion_gradient(random_bytes(2, 0, 4, 3))
     with pytest.raises(ValueError, match="kind: expected 'paper' or 'release', found 'other'"):
         motion_gradient(random_bytes(2, 4, 4, 3), "other")  # type: ignore[arg-type]

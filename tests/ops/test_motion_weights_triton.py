@@ -58,12 +58,6 @@ def test_no_frames() -> None:
     assert triton_version("motion_weights")(make(0, (2, 3), 4), 4, "paper").shape == (0, 6)
 
 
-def test_frames_without_a_patch() -> None:
-    frames = make(2, (0, 3), 4)
-    assert triton_version("motion_weights")(frames, 4, "release").shape == (2, 0)
-    assert patch_weights_reference(frames, 4).shape == (2, 0)
-
-
 # Its halves
 
 

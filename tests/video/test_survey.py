@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
+import torch
 
 from aedmae_fast.engine.choose import ChoiceError, check_decoder
 from aedmae_fast.video import Chunk, Status, VideoError
@@ -98,6 +99,9 @@ def test_what_is_no_video_is_an_error(tmp_path: Path) -> None:
 
 def test_without_dali_or_a_device_for_it_the_choice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """And not every file fails."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert why_no_dali() == "no CUDA device"  # whose machine need not load DALI to know it
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setitem(sys.modules, "nvidia.dali", None)
     with pytest.raises(ChoiceError, match=r"'dali' asked for, but DALI cannot be imported \(.*\): pip install nvidia"):
         check_decoder("dali", "cuda")

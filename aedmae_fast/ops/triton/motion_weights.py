@@ -79,8 +79,7 @@ def _weights(frames: Tensor, patch: int, span: int, anomaly_map: Tensor | None) 
         BLOCK_J=power_of_2(patch * channels),
         num_warps=1,
     )
-    if tokens:  # the kernel divides by their number
-        launch(_share_kernel, t, out, peaks, L=tokens, CHANNELS=channels, BLOCK=power_of_2(tokens), num_warps=4)
+    launch(_share_kernel, t, out, peaks, L=tokens, CHANNELS=channels, BLOCK=power_of_2(tokens), num_warps=4)
     return out
 
 
