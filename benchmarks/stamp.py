@@ -55,8 +55,7 @@ def result_path(kind: str, device: str, wanted: Path | None = None, suffix: str 
 
     Its folder is made: who asks before measuring does not find out afterwards that there is none.
     """
-    slug = re.sub(r"[^a-z0-9]+", "-", device_name(device).lower()).strip("-")
-    path = wanted or RESULTS / f"{kind}-{slug}-{commit()}{suffix}"
+    path = wanted or RESULTS / f"{kind}-{_slug(device_name(device))}-{commit()}{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -65,6 +64,10 @@ def write_report(path: Path, report: dict[str, Any]) -> None:
     """As JSON; and says so."""
     path.write_text(json.dumps(report, indent=1) + "\n")
     print(f"wrote {path}")
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def _git(*arguments: str) -> str:

@@ -20,7 +20,7 @@ import torch
 from aedmae_fast.engine import feed, streams
 from aedmae_fast.engine.feed import BLOCK, Block, Feed
 from aedmae_fast.engine.resident import Resident
-from aedmae_fast.engine.streams import capture_stream, compute_stream, current, decode_stream, hand_over, on_stream
+from aedmae_fast.engine.streams import compute_stream, current, decode_stream, hand_over, on_stream
 from aedmae_fast.video import Chunk, Outcome, Status, VideoInfo
 
 GPU = torch.device("cuda", 0)
@@ -118,7 +118,7 @@ def test_a_cpu_has_no_streams() -> None:
 
 def test_nothing_is_computed_on_the_stream_that_captures(cuda: Cuda, monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch deals out its streams over and over: here, two."""
-    monkeypatch.setattr(streams, "capture_stream", functools.cache(capture_stream.__wrapped__))
+    monkeypatch.setattr(streams, "_capture_stream", functools.cache(streams._capture_stream.__wrapped__))
     dealt = itertools.cycle([Stream(cuda, "one"), Stream(cuda, "other")])
     monkeypatch.setattr(cuda, "Stream", lambda device: next(dealt))
     assert {compute_stream(GPU) for _ in range(4)} == {Stream(cuda, "other")}
