@@ -148,7 +148,7 @@ def test_not_a_number_shows(isa: str) -> None:
     assert means.isnan().tolist() == [[False] * 3, [False, False, True]]
 
 
-def test_operator() -> None:
+def test_opcheck_and_compile() -> None:
     case = make_case(2, (2, 3), 4, 8, padding=1)
     torch.library.opcheck(torch.ops.aedmae.discrepancy_map.default, (*case, 4, "L1", WEIGHTS))
     compiled = torch.compile(lambda *x: discrepancy_map(*x, 4)[0] + 1, fullgraph=True, backend="aot_eager")

@@ -51,7 +51,7 @@ def test_awkward_strides(isa: str) -> None:
         assert torch.equal(motion_gradient(frames), motion_gradient_reference(frames))
 
 
-def test_operator() -> None:
+def test_opcheck_and_compile() -> None:
     frames = random_bytes(3, 4, 6, 3)
     torch.library.opcheck(torch.ops.aedmae.motion_gradient.default, (frames[:, ::2], "paper"))
     compiled = torch.compile(lambda x: motion_gradient(x) + 1, fullgraph=True, backend="aot_eager")

@@ -63,7 +63,7 @@ def test_awkward_strides(isa: str) -> None:
         assert torch.equal(motion_weights(frames, 4), motion_weights(frames.contiguous(), 4))
 
 
-def test_operator() -> None:
+def test_opcheck_and_compile() -> None:
     frames = random_bytes(3, 8, 12, 3)
     torch.library.opcheck(torch.ops.aedmae.motion_weights.default, (frames[:, ::2], 4, "paper"))
     compiled = torch.compile(lambda x: motion_weights(x, 4) + 1, fullgraph=True, backend="aot_eager")

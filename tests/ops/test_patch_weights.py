@@ -114,7 +114,7 @@ def test_awkward_strides(isa: str) -> None:
         assert torch.equal(patch_weights(g, 4, a), patch_weights(g.contiguous(), 4, a.contiguous()))
 
 
-def test_operator() -> None:
+def test_opcheck_and_compile() -> None:
     gradient, anomaly = random_bytes(2, 8, 12, 3), sparse_maps(2, 8, 12)
     for arguments in ((gradient, 4), (gradient[:, ::2], 4, anomaly[:, ::2])):
         torch.library.opcheck(torch.ops.aedmae.patch_weights.default, arguments)
