@@ -14,11 +14,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors import safe_open
 
 from aedmae_fast import train
 from aedmae_fast.engine.scorer import Scorer
+from aedmae_fast.model.region import Region
 from aedmae_fast.report.console import Console
 from aedmae_fast.training import gather
 from aedmae_fast.training.cache import Clips, listed_clips
@@ -26,9 +28,12 @@ from aedmae_fast.training.options import note_on_average
 from aedmae_fast.training.parallel import Place
 from aedmae_fast.training.settings import TrainSettings
 from aedmae_fast.training.state import State
+from aedmae_fast.training.synthetic import ProceduralAnomalies
+from aedmae_fast.training.ubnormal import UBnormalAnomalies
 from tests.clips import write_clip
 from tests.conftest import TINY
 from tests.training.scenes import make_clip, write_frames
+from tests.training.ubnormal_tree import make_tree
 
 SMALL = [
     "--recipe",
@@ -111,6 +116,23 @@ def test_a_region_is_learned_and_kept(videos: Path, tmp_path: Path, capfd: pytes
     np.testing.assert_array_equal(scorer.score_frames(clip).raw, scorer.score_frames(changed).raw)
     assert train.main(command(videos, out, "--resume")) == 2
     assert "region: was " in capfd.readouterr().err
+
+
+def test_a_run_is_gone_on_with_by_the_same_anomalies_only(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_tree(tmp_path / "ubnormal")
+    of_ubnormal = command(videos, tmp_path / "run", "--anomalies", str(tmp_path / "ubnormal"))
+    assert train.main(of_ubnormal) == 0
+    assert "anomalies: 2 things of UBnormal" in capsys.readouterr().err
+    assert train.main([*of_ubnormal, "--resume"]) == 0
+    capsys.readouterr()
+    (tracks,) = (tmp_path / "ubnormal").rglob("*_tracks.txt")
+    tracks.write_text("2,5,19\n")
+    assert train.main([*of_ubnormal, "--resume"]) == 2
+    assert "anomalies: was 'UBnormal " in capsys.readouterr().err
+    assert train.main([*command(videos, tmp_path / "run"), "--resume"]) == 2
+    assert "now 'procedural'" in capsys.readouterr().err
 
 
 def test_a_run_is_neither_overwritten_nor_resumed_by_accident(
@@ -285,6 +307,26 @@ def test_an_average_that_lags_is_told(ema: float, epochs: int, expected: str | N
     """Of 10 epochs of 79 steps, 0.998 averages 500: what that gives is far from what was learned."""
     note = note_on_average(TrainSettings(teacher_epochs=epochs, student_epochs=1, ema=ema), 79)
     assert note is None if expected is None else note is not None and expected in note
+
+
+def test_anomalies_are_cut_and_placed_in_the_region(tmp_path: Path) -> None:
+    """Procedural ones and UBnormal's."""
+    make_tree(tmp_path / "ubnormal")
+    inside = np.zeros((TINY.height, TINY.width), np.bool_)
+    inside[20:24, 30:34] = True
+    clip = make_clip()
+    clip[:, ~inside] = 0  # as they are decoded
+    options = argparse.Namespace(
+        data=tmp_path, out=tmp_path, cache="memory", anomalies=tmp_path / "ubnormal", quiet=True
+    )
+    gathering = gather.Gathering(options, TINY, Region(torch.from_numpy(inside)), 1, Console(quiet=True), Place())
+    clips, ubnormal = Clips((), (clip,), (), ""), gathering.ubnormal()
+    for found in (None, ubnormal):
+        frames = gathering.frames(clips, found, TrainSettings())
+        source, textures = frames.source, frames.cutouts.textures
+        assert isinstance(source, ProceduralAnomalies if found is None else UBnormalAnomalies)
+        np.testing.assert_array_equal(source.inside, inside)
+        assert textures[:, textures.shape[1] // 2, textures.shape[2] // 2].any(axis=-1).all()
 
 
 def test_more_processes_than_frames(videos: Path, tmp_path: Path) -> None:
