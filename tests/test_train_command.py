@@ -8,9 +8,11 @@ import importlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -327,6 +329,61 @@ def test_anomalies_are_cut_and_placed_in_the_region(tmp_path: Path) -> None:
         assert isinstance(source, ProceduralAnomalies if found is None else UBnormalAnomalies)
         np.testing.assert_array_equal(source.inside, inside)
         assert textures[:, textures.shape[1] // 2, textures.shape[2] // 2].any(axis=-1).all()
+
+
+def test_two_processes_of_the_command_are_one(videos: Path, tmp_path: Path) -> None:
+    """But for rounding; without dropout, which draws another stream in each process."""
+    one, two = (
+        command(videos, tmp_path / name, "--teacher-epochs", "1", "--student-epochs", "0", "--dropout", "0")
+        for name in ("one", "two")
+    )
+    assert train.main([*one, "--quiet"]) == 0
+    begin = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*begin, "-m", "aedmae_fast.train", *two],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("ready after") == 1
+    losses = []
+    for run in (tmp_path / "one", tmp_path / "two"):
+        with (run / "log.csv").open() as file:
+            losses.append([float(row["total"]) for row in csv.DictReader(file)])
+        assert (run / "model.safetensors").is_file()
+        assert len(list((run / "cache").iterdir())) == 3  # a file a clip, and their list
+    assert len(losses[0]) == 1
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_on_disk_the_first_process_decodes_for_all(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others wait until it has."""
+    options = argparse.Namespace(data=videos, out=tmp_path / "run", cache="disk", frames=None, quiet=True)
+    first, other = (gather.Gathering(options, TINY, None, 1, Console(quiet=True), Place(rank, 2)) for rank in range(2))
+    paths, waited, decoding, found = [videos / "0", videos / "1"], [], [], []
+    load_clips = gather.load_clips
+
+    def load(*arguments: Any) -> Clips:
+        decoding.append(arguments)
+        return load_clips(*arguments)
+
+    def barrier(place: Place) -> None:
+        waited.append(place.rank)
+        if place is other.place:
+            found.append(first.clips(None, paths))
+
+    options.out.mkdir()
+    monkeypatch.setattr(gather, "load_clips", load)
+    monkeypatch.setattr(gather, "barrier", barrier)
+    clips = other.clips(None, paths)
+    assert waited == [1, 0]
+    assert len(decoding) == 1
+    assert clips.fingerprint == found[0].fingerprint
+    assert [len(frames) for frames in clips.frames] == [20, 20]
 
 
 def test_more_processes_than_frames(videos: Path, tmp_path: Path) -> None:
