@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import errno
 import io
 import json
 import os
@@ -22,6 +23,7 @@ from PIL import Image
 from aedmae_fast.engine import feed as feed_module
 from aedmae_fast.engine import scorer as scorer_module
 from aedmae_fast.engine.clip import ClipState
+from aedmae_fast.engine.job import JOURNAL, Job
 from aedmae_fast.model.checkpoint import save_model
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.ops import native
@@ -437,6 +439,9 @@ def test_folders_without_videos(score: Run, tmp_path: Path) -> None:
     (tmp_path / "empty" / "notes.txt").write_text("none here")
     code, _, err = score("--dir", tmp_path / "empty")
     assert (code, "1 other file left out (.txt)" in err) == (USAGE, True)
+    for name in ("more.txt", "camera.log"):
+        (tmp_path / "empty" / name).touch()
+    assert "3 other files left out (.txt, .log)" in score("--dir", tmp_path / "empty")[2]
     assert not (tmp_path / "scores").exists()
 
 
@@ -444,6 +449,29 @@ def test_an_out_that_cannot_be_written(score: Run, videos: Path, tmp_path: Path)
     code, _, err = score("--dir", videos, "--out", videos / "one.mp4" / "scores")
     assert code == USAGE
     assert "cannot write here (Not a directory)" in err
+
+
+def test_a_disk_that_is_full_at_the_end(
+    score: Run, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was scored is found by the next run, which has room for the manifest."""
+    write_manifest = Job._write_manifest
+
+    def full(job: Job, *of_the_end: Any) -> None:
+        if of_the_end:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_manifest(job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "_write_manifest", full)
+        code, _, err = score("--dir", videos)
+    assert code == SOME_NOT_OK
+    manifest = tmp_path / "scores" / "manifest.json"
+    assert f"error: cannot write {manifest}: No space left on device; make room and run again" in err
+    assert (tmp_path / "scores" / JOURNAL).is_file()
+    code, _, err = score("--dir", videos)
+    assert code == OK
+    assert "2 of 2 are finished" in err
 
 
 def test_kernels_that_were_never_built(score: Run, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,6 +121,44 @@ def test_what_changed_or_vanished_is_scored_again(tmp_path: Path, scorer: Scorer
     assert manifest(out)["files"]["a.mp4"]["frames"] == 9
 
 
+def test_what_changes_while_it_is_scored_is_scored_again(tmp_path: Path, scorer: Scorer, items: list[Item]) -> None:
+    """Nobody knows how much of the change its scores have seen."""
+    with Job(tmp_path / "scores", SETTINGS) as job:
+        job.run(scorer, items, on_opened=lambda index, _: os.utime(items[index].path, (1, 1)) if index else None)
+        assert job.todo(items) == items[1:]
+
+
+def test_what_is_finished_is_on_the_disk_by_then(
+    tmp_path: Path, scorer: Scorer, items: list[Item], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores and maps are before they get their names, and what says that they are there comes last."""
+    done: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(file: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{file}"))
+        done.append(("on the disk", path.suffix if path.name.startswith(".part-") else path.name))
+        fsync(file)
+
+    def replaced(old: Path, new: Path) -> None:
+        done.append(("named", new.name))
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    run(tmp_path / "scores", scorer, items[:1], maps=True)
+    manifest_written = [("on the disk", ".json"), ("named", MANIFEST)]
+    assert done == [
+        *manifest_written,
+        ("on the disk", "0.npy"),
+        ("on the disk", ".csv"),
+        ("named", "a.mp4.csv"),
+        ("named", "a.mp4.npy"),
+        ("on the disk", JOURNAL),
+        *manifest_written,
+    ]
+
+
 def test_unreadable_files_are_not_tried_again_until_they_change(
     tmp_path: Path, scorer: Scorer, items: list[Item]
 ) -> None:
