@@ -191,6 +191,18 @@ def test_auto_shares_the_cores(tiny_model: AedMae, monkeypatch: pytest.MonkeyPat
     assert Fleet("none", tiny_model, ["cpu"] * 3, precision="fp32", threads=5)._settings[0]["threads"] == "5"
 
 
+def test_folders_of_frames_are_as_large_as_their_frames(tmp_path: Path) -> None:
+    """Which is what files are dealt out by, the largest first."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for t in range(40):
+        Image.new("RGB", (64, 64), (t, 0, 0)).save(folder / f"{t}.png")
+    images = list(folder.iterdir())
+    assert fleet._size(folder) == sum(path.stat().st_size for path in images)
+    assert fleet._size(images[0]) == images[0].stat().st_size
+    assert fleet._size(tmp_path / "nothing") == 0
+
+
 def test_the_devices_are_those_that_were_chosen(tiny_model: AedMae) -> None:
     """And not what was asked for, which may be none that torch knows."""
     chosen = choose.choose_device("auto").value

@@ -32,6 +32,19 @@ def test_stream_latency(tiny_model: AedMae, smoothing: bool, latency: int) -> No
     assert due == [[]] * latency + [[0], [1], [2]]
 
 
+def test_frames_may_change_their_size(tiny_model: AedMae) -> None:
+    """A score's place is in the pixels of its own frame."""
+    stream, twice = (Scorer(tiny_model, smoothing=False).stream() for _ in range(2))
+    frames = pixels(12, tiny_model.config.height, tiny_model.config.width)
+    factors = [1 + t % 3 // 2 for t in range(len(frames))]  # 1, 1, 2 and so on
+    expected = [s for frame in frames for s in stream.push(frame)] + stream.finish()
+    larger = [frame.repeat(by, axis=0).repeat(by, axis=1) for frame, by in zip(frames, factors, strict=True)]
+    found = [s for frame in larger for s in twice.push(frame)] + twice.finish()
+    assert [(s.raw, s.x, s.y) for s in found] == [
+        (s.raw, s.x * by, s.y * by) for s, by in zip(expected, factors, strict=True)
+    ]
+
+
 def test_stream_refuses_what_it_cannot(tiny_model: AedMae) -> None:
     with pytest.raises(ChoiceError, match="smoothing=False"):
         Scorer(tiny_model, preset="release-shanghaitech").stream()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,21 @@ def test_the_files_are_gone_afterwards(tmp_path: Path, monkeypatch: pytest.Monke
         store.add(0, 0, np.zeros((2, 2), np.float32))
         assert list(tmp_path.rglob("*.npy"))
     assert not list(tmp_path.iterdir())
+
+
+def test_many_clips_are_no_more_open_files_than_allowed() -> None:
+    """In a process of its own, whose limit it is."""
+    code = (
+        "import resource\n"
+        "import numpy as np\n"
+        "from aedmae_fast.evaluation.map_store import MapStore\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (40, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))\n"
+        "with MapStore() as store:\n"
+        "    for clip in range(60): store.add(clip, 0, np.zeros((2, 2), np.float32))\n"
+        "    print(len(store))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "60\n", done.stderr
 
 
 @pytest.mark.parametrize(
