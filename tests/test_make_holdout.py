@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from aedmae_fast.evaluation.layouts import read_dataset
-from aedmae_fast.training.cache import load_clips
+from aedmae_fast.training.cache import Clips, load_clips
 from aedmae_fast.training.sample import Piece
 from tests.training.scenes import make_clip, write_frames
 
@@ -87,6 +90,33 @@ def test_nobody_walks_through_another_cameras_clips(tmp_path: Path) -> None:
         assert decoys.any()
         assert not decoys[:, 29:].any()  # where only the second camera's things are
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["holdout"]
+
+
+def test_each_seed_is_a_set_of_its_own_decoded_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held-out clips at their full size may be more than the memory holds."""
+    for hour in range(4):
+        write_frames(tmp_path / "videos" / f"{hour}", make_clip(120, seed=hour))
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    make_holdout = importlib.import_module("make_holdout")
+    decoded_to: list[Path | None] = []
+
+    def load(pieces: Any, size: Any, folder: Path | None) -> Clips:
+        decoded_to.append(folder)
+        return load_clips(pieces, size, folder)
+
+    monkeypatch.setattr(make_holdout, "load_clips", load)
+    sets = []
+    for out, seed in (("a", "0"), ("b", "0"), ("c", "1")):
+        arguments = ["--data", str(tmp_path / "videos"), "--out", str(tmp_path / out), "--seed", seed]
+        monkeypatch.setattr(sys, "argv", ["make_holdout.py", *arguments])
+        make_holdout.main()
+        test = tmp_path / out / "test"
+        sets.append({path.relative_to(test): path.read_bytes() for path in test.rglob("*.*") if path.is_file()})
+    assert sets[0] == sets[1]
+    masks = [path for path in sets[0] if path.suffix == ".npz"]
+    assert len(masks) == 3
+    assert all(sets[0][path] != sets[2][path] for path in masks)
+    assert all(folder is not None and folder.parent == tmp_path for folder in decoded_to)
 
 
 def test_what_is_there_already_is_told_before_anything_is_decoded(tmp_path: Path) -> None:
