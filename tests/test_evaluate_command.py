@@ -230,6 +230,22 @@ def test_a_clip_that_cannot_be_read(evaluate: Run, tiny_model: AedMae, tmp_path:
     assert "clip 02: unreadable:" in err
 
 
+def test_a_damaged_clip_with_a_score_for_each_label(
+    evaluate: Run, tiny_model: AedMae, tmp_path: Path, data: Path
+) -> None:
+    """It is evaluated, and told."""
+    save_model(tiny_model, tmp_path / "tiny.safetensors")
+    test = data / "test"
+    sorted((test / "03").iterdir())[5].write_bytes(b"no image")
+    (test / "labels" / "03.txt").write_text("0\n" * (FRAMES - 1))
+    (test / "masks" / "03.npz").unlink()
+    checkpoint = ["--checkpoint", tmp_path / "tiny.safetensors", "--preset", "release-avenue"]
+    code, out, err = evaluate(*checkpoint, "--json", "-")
+    assert code == OK
+    assert json.loads(out)["frames"] == 3 * FRAMES - 1
+    assert "03: corrupt: " in err
+
+
 def test_a_wrong_layout(evaluate: Run, scores: Path, data: Path) -> None:
     code, _, err = evaluate("--scores", scores, "--layout", "avenue")
     assert code == TROUBLE

@@ -217,3 +217,9 @@ def test_names_that_are_no_plain_words(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)  # so that the name is all of the path
     path = write_clip(Path("plain.mp4"), frames=2).rename(os.fsdecode(name))
     assert indices(path) == [0, 1]
+
+
+@pytest.mark.parametrize(("stated", "aspect"), [("4/1", 4), ("1/4", 0.25), ("8/1", 1), ("1/8", 1)])
+def test_a_shape_of_pixels_that_cannot_be_meant_is_none(tmp_path: Path, stated: str, aspect: float) -> None:
+    path = write_clip(tmp_path / "a.mp4", frames=2, options={"x264-params": f"sar={stated}"})
+    assert open_video(path).info.aspect == aspect
