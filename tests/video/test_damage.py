@@ -263,7 +263,6 @@ def test_a_pixel_format_that_cannot_be_converted(tmp_path: Path) -> None:
         list(PyavVideo(path))
 
 
-@needs_root
 @pytest.mark.parametrize("size", [(16, MAX_SIZE + 16), (MAX_SIZE + 16, 16)])
 def test_pictures_that_are_too_large_to_be_handed_on(tmp_path: Path, size: tuple[int, int]) -> None:
     """As a damaged header makes them up."""
@@ -302,6 +301,7 @@ def test_streams_that_begin_on_the_way(tmp_path: Path) -> None:
     assert outcome.status is Status.OK
 
 
+@needs_root
 def test_no_permission(tmp_path: Path) -> None:
     write_clip(tmp_path / "secret.mp4", frames=1).chmod(0o600)
     imports = "from aedmae_fast.video import VideoError, images, open_video, pyav"
