@@ -16,6 +16,8 @@ import pytest
 from setuptools import Distribution, Extension
 from setuptools.errors import CompileError
 
+from tests.ped2_tables import tables_of_the_bundled_weights
+
 ROOT = Path(__file__).resolve().parents[1]
 pytest.importorskip("pybind11", reason="a build requirement: pip install pybind11 setuptools")
 
@@ -116,7 +118,9 @@ def test_a_source_distribution_has_what_the_readmes_commands_need(tmp_path: Path
     files = (path for folder in ("csrc", "examples", "tests") for path in (ROOT / folder).rglob("*.*"))
     wanted = {path.relative_to(ROOT).as_posix() for path in files if path.parent.name != "__pycache__"}
     assert wanted | {"benchmarks/gpu_check.sh", "CHANGELOG.md"} <= packed
-    assert len([name for name in packed if name.startswith("benchmarks/results/")]) == 1  # the test of Ped2 reads it
+    results = {name.rpartition("/")[2] for name in packed if name.startswith("benchmarks/results/")}
+    assert results >= {path.name for path in tables_of_the_bundled_weights()}  # which the test of Ped2 reads
+    assert all(name.startswith("ped2-") for name in results)
 
 
 def test_the_library_is_named_as_linkers_want_it(build: ModuleType) -> None:
