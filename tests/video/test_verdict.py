@@ -51,9 +51,9 @@ def test_a_clock_that_is_set_anew_goes_on() -> None:
 
 
 def test_a_slow_cameras_clock_that_is_set_back_goes_on() -> None:
-    """By little more than the time between two frames, so that the next one is as near to the clock before."""
+    """By little more than the time between two frames, so that the next one is nearer to the clock before."""
     clock = Clock(MS, fps=1.0)
-    stamps = 5000, 6000, 7000, 8000, 5500, 6500, 7500
+    stamps = 5000, 6000, 7000, 8000, 6500, 7500, 8500
     times = [time for time, _ in clock.timed(map(Frame, stamps))]
     assert times == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     assert not clock.seekable
