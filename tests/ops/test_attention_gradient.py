@@ -40,23 +40,27 @@ def sizes(q: Tensor, k: Tensor, v: Tensor, grad: Tensor, scale: float) -> Three:
     return scores @ k.abs(), scores.transpose(2, 3) @ q.abs(), weights.transpose(2, 3) @ grad
 
 
-def check(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Three:
-    """Within the bound of the dtype, written into memory that held NaN (see tests/conftest.py)."""
+def check(q: Tensor, k: Tensor, v: Tensor, scale: float, *, of_itself: bool = False) -> Three:
+    """Within the bound of the dtype, written into memory that held NaN (see tests/conftest.py).
+
+    ``of_itself``: and within 2 % of the gradient, where it is known to be more than rounding.
+    """
     b, heads, n, d = q.shape
     arguments = q, k, v, torch.randn(b, n, heads * d).to(q.dtype), scale
     found = gradients(*arguments)
     for gradient, exact, size, of in zip(found, expected(*arguments), sizes(*arguments), (q, k, v), strict=True):
         assert (gradient.dtype, gradient.shape) == (of.dtype, of.shape)
         assert (gradient - exact).norm() <= BOUNDS[q.dtype] * size.norm()
-        if exact.norm() > 0.1 * size.norm():
-            assert torch.cosine_similarity(gradient.double().flatten(), exact.flatten(), dim=0) > 0.999
+        if of_itself:
+            assert (gradient - exact).norm() <= 0.02 * exact.norm()
     return found
 
 
 @DTYPES
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_every_isa_agrees_with_float64(isa: str, shape: tuple[int, int, int, int], dtype: torch.dtype) -> None:
-    check(*heads_of(*shape, dtype), (shape[1] * max(shape[3], 1)) ** -0.5)
+    """Of hundreds of tokens the gradients of q and k are 1/400 of their terms' size, less than the bound in bf16."""
+    check(*heads_of(*shape, dtype), (shape[1] * max(shape[3], 1)) ** -0.5, of_itself=shape[2] > 100)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -60,6 +60,13 @@ def test_products_are_those_of_their_row_and_column(isa: str) -> None:
         assert torch.equal(found.double(), x.double() @ weight.double().t())
 
 
+def test_the_residual_is_added_before_the_result_is_rounded(isa: str) -> None:
+    """257 - 256: bfloat16 has 256 and 258 only, so that a sum of 257 which is rounded first leaves 0."""
+    x, weight = torch.ones(19, 257, dtype=torch.bfloat16), torch.ones(75, 257, dtype=torch.bfloat16)
+    residual = torch.full((19, 75), -256.0, dtype=torch.bfloat16)
+    assert (linear(x, weight, torch.zeros(75, dtype=torch.bfloat16), residual) == 1).all()
+
+
 @DTYPES
 def test_a_row_does_not_depend_on_the_others(isa: str, dtype: torch.dtype) -> None:
     x, weight, bias, residual = inputs(1, 103, 50, 70, dtype)
