@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -166,12 +167,18 @@ def _read(path: Path, warn: bool) -> Tensor:
 
 
 def _pages(image: Image.Image) -> int:
-    """How many pictures a file holds. In a TIFF, where the next one should be told there may be anything."""
+    """How many pictures a file holds. In a TIFF, what is said of the next one may be garbage."""
     try:
         return getattr(image, "n_frames", 1)
     except BROKEN_IMAGE:
         image.seek(0)
-        return 1
+        pages = 1
+        with contextlib.suppress(*BROKEN_IMAGE):
+            while True:
+                image.seek(pages)
+                pages += 1
+        image.seek(0)
+        return pages
 
 
 def _to_8_bit(samples: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:

@@ -82,14 +82,40 @@ def test_twelve_bits_in_sixteen_are_named_once(tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr().err == ""
 
 
-def test_what_a_tiff_says_of_a_next_page_may_be_garbage(tmp_path: Path) -> None:
-    Image.fromarray(picture(3)).save(tmp_path / "1.tif")
-    content = bytearray((tmp_path / "1.tif").read_bytes())
-    directory = struct.unpack_from("<I", content, 4)[0]
-    entries = struct.unpack_from("<H", content, directory)[0]
-    struct.pack_into("<I", content, directory + 2 + 12 * entries, len(content) + 1000)
-    (tmp_path / "1.tif").write_bytes(content)
+def write_pages(path: Path, count: int, after: bytes, place: int = 0) -> None:
+    """A TIFF of ``count`` pictures, the first of them ``picture(3)``, then ``after``; it says that the next is there.
+
+    ``place``: or that many bytes further on.
+    """
+    first, *others = (Image.fromarray(picture(3 + index)) for index in range(count))
+    first.save(path, save_all=True, append_images=others)
+    content = bytearray(path.read_bytes())
+    pointer = 4
+    while directory := struct.unpack_from("<I", content, pointer)[0]:
+        pointer = directory + 2 + 12 * struct.unpack_from("<H", content, directory)[0]
+    struct.pack_into("<I", content, pointer, len(content) + place)
+    path.write_bytes(content + after)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # as Pillow calls it
+@pytest.mark.parametrize(
+    ("after", "place"),
+    [
+        pytest.param(b"", 1000, id="beyond the end"),
+        pytest.param(bytes(64), 0, id="zeros"),
+        pytest.param(bytes(range(1, 255)), 0, id="bytes"),
+        pytest.param(struct.pack("<H9I", 2, 256 | 4 << 16, 1, 7, 257 | 4 << 16, 1, 5, 0, 0, 0), 0, id="a size alone"),
+    ],
+)
+def test_what_a_tiff_says_of_a_next_page_may_be_garbage(tmp_path: Path, after: bytes, place: int) -> None:
+    """It is no picture; those before it are, as many as there are."""
+    write_pages(tmp_path / "1.tif", 1, after, place)
     assert (only_plane(tmp_path).numpy() == picture(3)).all()
+    write_pages(tmp_path / "2.tif", 3, after, place)
+    video = ImageFolder(tmp_path)
+    assert len(list(video)) == 1
+    assert video.outcome.status is Status.CORRUPT
+    assert "(2.tif: 3 pictures in one file, expected one" in video.outcome.reason
 
 
 def test_bilevel_and_grey_with_alpha_are_grey(tmp_path: Path) -> None:
