@@ -105,7 +105,7 @@ feed.HANGS = 2.0
 def hostile(path, *rest):
     if path.name == "deadly.mp4":
         os.kill(os.getpid(), signal.SIGKILL)
-    if path.name == "hangs.mp4":
+    if path.name.startswith("hangs"):
         time.sleep(1000)
     return open_video(path, *rest)
 
@@ -165,6 +165,22 @@ def test_a_file_that_hangs_is_given_up(checkpoint: Path, tmp_path: Path) -> None
         assert "Traceback" not in run.stderr
         assert sorted(p.name for p in out.glob("*.csv")) == ["a.mp4.csv", "z.mp4.csv"]
     assert "2 of 3 are finished" in run.stderr
+
+
+def test_a_disk_that_does_not_answer_several_processes_ends_the_run(checkpoint: Path, tmp_path: Path) -> None:
+    """The first file that each one has in hand is given up, as any that hangs. No other fails: all stay to be done."""
+    folder, out, script = tmp_path / "videos", tmp_path / "out", tmp_path / "hostile.py"
+    folder.mkdir()
+    script.write_text(SCRIPT)
+    for i in range(6):
+        write_clip(folder / f"hangs{i}.mp4", frames=8)
+    arguments = [*command(checkpoint, folder, out)[3:], "--device", "cpu,cpu", "--workers", "1"]
+    run = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False, timeout=120)
+    assert run.returncode == SOME_NOT_OK
+    assert "error: 2 files in a row gave nothing for 2 seconds: the disk or the network does not answer" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert run.stderr.count(": failed: ") <= 2
+    assert (out / JOURNAL).read_text().count('"status": "failed"') <= 2
 
 
 @pytest.mark.parametrize(("what", "limit"), [("scores", 12_000), ("maps", 60_000)])  # bytes a file
