@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +17,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from aedmae_fast import score
-from aedmae_fast.evaluate import OK, TROUBLE, main
+from aedmae_fast.evaluate import INTERRUPTED, OK, TROUBLE, main
 from aedmae_fast.evaluation.baseline import frame_difference
 from aedmae_fast.files import PICTURES_MARK
 from aedmae_fast.model.checkpoint import save_model
@@ -291,6 +294,28 @@ def test_names_of_any_kind_in_the_tables(evaluate: Run, scores: Path, data: Path
     code, out, _ = evaluate("--scores", scores)
     assert code == OK
     assert r"0\n3\xff" in out
+
+
+def test_sigterm_leaves_no_maps_behind(scores: Path, data: Path, tmp_path: Path) -> None:
+    """As a service manager or a container stops it, while it scores."""
+    program = """
+import sys, time
+from aedmae_fast import evaluate
+evaluate.frame_difference = lambda *_, **__: print("at work", flush=True) or time.sleep(1000)
+sys.exit(evaluate.main(sys.argv[1:]))
+"""
+    maps = tmp_path / "temporary"
+    maps.mkdir()
+    command = [sys.executable, "-c", program, "--data", data, "--layout", "clips", "--scores", scores]
+    environment = {**os.environ, "TMPDIR": str(maps)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"at work\n"
+        assert len(list(maps.glob("aedmae-maps-*"))) == 2
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == INTERRUPTED
+    assert list(maps.iterdir()) == []
 
 
 def test_help_names_every_kind_of_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ from aedmae_fast.model.network import AedMae
 from aedmae_fast.ops.patches import unpatchify
 from aedmae_fast.training.data import Loader
 from aedmae_fast.training.loop import Hooks, Trainer, learning_rate
+from aedmae_fast.training.parallel import Place
 from aedmae_fast.training.phases import StudentPhase, TeacherPhase
 from aedmae_fast.training.settings import TrainSettings
 from aedmae_fast.training.state import ResumeError
@@ -145,6 +146,17 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     for name, value in load_model(tmp_path / "two" / "model.safetensors").state_dict().items():
         if "running" in name:
             torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-4)
+
+
+def test_dropout_differs_in_every_process_step_and_epoch(tmp_path: Path) -> None:
+    """And is the same again where a run is resumed."""
+
+    def seeds() -> list[int]:
+        places = [trainer(SETTINGS, tmp_path, place=Place(rank, 2)) for rank in (0, 1)]
+        return [one._dropout_seed(epoch, step) for one in places for epoch in range(3) for step in range(3)]
+
+    assert len(set(seeds())) == 2 * 3 * 3
+    assert seeds() == seeds()
 
 
 def test_processes_with_other_data_do_not_train(tmp_path: Path) -> None:
