@@ -156,6 +156,15 @@ def test_the_network_stays_as_it_is_and_may_change_afterwards(tiny_model: AedMae
     assert torch.equal(fast(*arguments).teacher, first.teacher)
 
 
+def test_the_pixels_of_large_patches_stay_unquantized() -> None:
+    """Of 88x88x9 of them, times levels, no int32 holds the sum."""
+    config = ModelConfig(88, 176, 88, encoder_dim=32, decoder_dim=16, heads=2, mask_count=2)
+    model = AedMae(config).eval()
+    given = torch.full((3, 88, 176, 3), 255, dtype=torch.uint8), torch.tensor([[0, 1, 2]]), torch.tensor([[0, 1]])
+    exact, found = (InferenceModel(model, "cpu", torch.float32, q)(*given).teacher for q in (None, torch.int8))
+    assert (found - exact).norm() < 0.05 * exact.norm()
+
+
 def test_weights_that_the_device_does_not_compute_with(tiny_model: AedMae) -> None:
     with pytest.raises(TypeError, match=r"float8_e4m3fn is not computed on a CPU; expected float32, bfloat16 or int8"):
         InferenceModel(tiny_model, "cpu", torch.float32, torch.float8_e4m3fn)
