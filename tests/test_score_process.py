@@ -68,12 +68,19 @@ def test_stopped_in_the_middle(checkpoint: Path, tmp_path: Path, how: signal.Sig
     for i in range(3):
         write_clip(folder / f"{i}.mp4", frames=20)
     write_clip(folder / "3.mp4", frames=3000, size=(32, 32))
-    first = [*command(checkpoint, folder, out), "--device", device, "--maps"]
+    script, held = tmp_path / "hostile.py", tmp_path / "held"
+    script.write_text(SCRIPT)
+    if device == "cpu,cpu":  # the large file is one process's, and could be finished before the other's small ones
+        held.touch()
+    first = [sys.executable, script, *command(checkpoint, folder, out)[3:], "--device", device, "--maps"]
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # whoever runs the tests may have turned a deaf ear
     with subprocess.Popen(first, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as process:  # held open by all
         deadline = time.monotonic() + 120
         journal = out / JOURNAL  # a file's line in it comes after its CSV
         while not (journal.exists() and journal.read_text().count('"status"') == 3) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        held.unlink(missing_ok=True)
+        while not list(out.glob("*/3.npy")) and time.monotonic() < deadline:  # its first maps
             time.sleep(0.02)
         process.send_signal(how)
         _, err = process.communicate(timeout=60)
@@ -97,6 +104,7 @@ import os, signal, sys, time
 
 from aedmae_fast.engine import feed, scorer
 from aedmae_fast.score import main
+from aedmae_fast.video.pulse import pulse
 
 open_video = scorer.open_video
 feed.HANGS = 2.0
@@ -107,6 +115,9 @@ def hostile(path, *rest):
         os.kill(os.getpid(), signal.SIGKILL)
     if path.name.startswith("hangs"):
         time.sleep(1000)
+    while path.name == "3.mp4" and (path.parents[1] / "held").exists():
+        pulse()
+        time.sleep(0.02)
     return open_video(path, *rest)
 
 
