@@ -132,7 +132,8 @@ def _first_size(folder: Path, images: list[Path]) -> tuple[int, int]:
 
 def _size(path: Path) -> tuple[int, int]:
     with Image.open(path, formats=IMAGE_FORMATS) as image:
-        sideways = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        turned = image.format == "TIFF"  # by Pillow already, as it is opened
+        sideways = not turned and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
         return (image.height, image.width) if sideways else (image.width, image.height)
 
 
@@ -149,6 +150,7 @@ def _read(path: Path, warn: bool) -> Tensor:
         pages = _pages(image)
         if pages > 1 and image.format != "MPO":  # a camera's JPEG with a preview or a second view beside the picture
             raise ValueError(f"{pages} pictures in one file, expected one; split it into a file each")
+        image.filename = ""  # or Pillow maps a grey TIFF into memory, in the wrong size where it is to be turned
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode == "F":
             raise ValueError("floating-point pixels, expected 8 or 16 bit")

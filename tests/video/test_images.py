@@ -136,14 +136,15 @@ def test_colour_is_bgr(tmp_path: Path, mode: str) -> None:
     assert (plane.int() - torch.tensor([204, 102, 0])).abs().max() <= 1
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation(tmp_path: Path, orientation: int) -> None:
+def test_exif_orientation(tmp_path: Path, orientation: int, suffix: str) -> None:
     upright = Image.fromarray(picture(3))
     undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Transpose members that turn the upright image into the stored
     stored = upright if orientation == 1 else upright.transpose(Image.Transpose(undo[orientation]))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    stored.save(tmp_path / "turned.png", exif=exif)
+    stored.save(tmp_path / f"turned{suffix}", exif=exif)
     info = ImageFolder(tmp_path).info
     assert (info.width, info.height) == (128, 96)
     assert (only_plane(tmp_path).numpy() == picture(3)).all()
