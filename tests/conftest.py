@@ -20,9 +20,15 @@ if not torch.cuda.is_available() and os.environ.get("FAIL_WITHOUT_CUDA") != "1":
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports triton, as parts of PyTorch do
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="aedmae-tests-")  # of whoever runs them, nothing is changed
 SHARED = Path(os.environ.get("AEDMAE_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared")
-for _name in [*os.environ]:  # what the caller's shell chooses, an instruction set or a cluster's ranks, is no test's
-    if _name.startswith("AEDMAE_") or _name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+for _name in [*os.environ]:  # what the caller's shell chooses, such as an instruction set, is no test's
+    if _name.startswith("AEDMAE_"):
         del os.environ[_name]
+
+
+def pytest_configure() -> None:
+    """A cluster's ranks are no test's. Not above: processes that tests start have ranks, and import this, too."""
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        os.environ.pop(name, None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
