@@ -53,10 +53,10 @@ inline void apply(const Rows<Operand>& x, int64_t rows, const Layer<Operand>& la
   const auto finish = [&](int64_t row, int64_t column, auto& vectors) __attribute__((always_inline)) {
     const Float bias = load(layer.bias + column);
     if constexpr (std::is_same_v<Operand, Level>) {
-      const Int lift = layer.lifts ? (Int)load(layer.lifts + column) : Int{};
+      const Uint lift = layer.lifts ? (Uint)load(layer.lifts + column) : Uint{};  // may wrap, as sums may
       const Float scale = load(layer.scale + column);
       const float* scales = x.scales + row;
-      for (Float& sum : vectors) sum = fma(to_float((Int)sum - lift), all(*scales++) * scale, bias);
+      for (Float& sum : vectors) sum = fma(to_float((Int)((Uint)sum - lift)), all(*scales++) * scale, bias);
     } else {
       for (Float& sum : vectors) sum += bias;
     }
