@@ -111,8 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ).parse_args(arguments)
     rows = list(_rows(describe()))
     width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        print(f"{name:<{width}}  {value}")
+    print("\n".join(f"{name:<{width}}  {value}" for name, value in rows))  # at once: `| head` may close early
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from aedmae_fast.evaluation.layouts import LAYOUTS, LAYOUTS_HELP, LabelledClip, 
 from aedmae_fast.evaluation.map_store import MapStore
 from aedmae_fast.evaluation.rbdc_tbdc import ALPHA, BETA
 from aedmae_fast.files import atomic
-from aedmae_fast.interruption import sigterm_interrupts
+from aedmae_fast.interruption import stops_interrupt
 from aedmae_fast.model.checkpoint import CheckpointError, load_model
 from aedmae_fast.report import plot, roc
 from aedmae_fast.report.console import Console
@@ -36,7 +36,7 @@ OK, TROUBLE, INTERRUPTED = 0, 2, 130  # exit codes
 MODEL, BASELINE = "model", "frame difference"
 
 
-@sigterm_interrupts()
+@stops_interrupt()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 evaluated, 2 not (usage, data, scores), 130 interrupted."""
     options = _parser().parse_args(arguments)

@@ -24,7 +24,7 @@ from aedmae_fast.engine.job import Item, Job, JobError, name_items
 from aedmae_fast.engine.precision import PRECISIONS, computed_in, computed_on
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import Scorer
-from aedmae_fast.interruption import sigterm_interrupts
+from aedmae_fast.interruption import stops_interrupt
 from aedmae_fast.model.checkpoint import (
     DEFAULT,
     UNTRAINED,
@@ -48,7 +48,7 @@ REPORT = "report.html"
 OK, SOME_NOT_OK, USAGE, BROKEN_OFF, INTERRUPTED = 0, 1, 2, 3, 130  # exit codes
 
 
-@sigterm_interrupts()
+@stops_interrupt()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 all ok, 1 some files not, 2 usage, 3 unexpected, 130 interrupted."""
     options = _parser().parse_args(arguments)

@@ -14,12 +14,12 @@ import subprocess
 import sys
 import termios
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from aedmae_fast.engine.job import JOURNAL
+from aedmae_fast.interruption import STOPS
 from aedmae_fast.model.checkpoint import save_model
 from aedmae_fast.model.network import AedMae
 from aedmae_fast.score import INTERRUPTED, OK, SOME_NOT_OK
@@ -56,10 +56,49 @@ def test_progress_bar_on_a_terminal(checkpoint: Path, tmp_path: Path) -> None:
     assert any(re.search(r"\d+%.*\| \d+/2000 \[\d\d:\d\d<.*frames/s, files=0/1\]", line) for line in lines), lines
 
 
+def hear_all() -> None:
+    """In a process to be: whoever runs the tests may have turned a deaf ear, as ``nohup`` does."""
+    for stop in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(stop, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cpu,cpu"])
+def test_the_terminal_goes_away(checkpoint: Path, tmp_path: Path, device: str) -> None:
+    """As when a connection breaks off: every process on it is told so, and there is nothing to write to any more."""
+    folder, out = tmp_path / "videos", tmp_path / "out"
+    folder.mkdir()
+    write_clip(folder / "0.mp4", frames=3000, size=(32, 32))
+    screen, terminal = pty.openpty()
+
+    def on_the_terminal() -> None:
+        hear_all()
+        fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
+    usual = command(checkpoint, folder, out)
+    with subprocess.Popen(
+        [*usual, "--device", device, "--maps"],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+        preexec_fn=on_the_terminal,
+    ) as process:
+        os.close(terminal)
+        deadline = time.monotonic() + 120
+        while not list(out.glob("*/0.npy")) and time.monotonic() < deadline:  # its first maps
+            time.sleep(0.02)
+        os.close(screen)
+        assert process.wait(60) == INTERRUPTED
+    (folder / "0.mp4").unlink()
+    write_clip(folder / "0.mp4", frames=20)
+    second = subprocess.run(usual, stderr=subprocess.PIPE, text=True, check=True)
+    assert "were in hand when a run was killed" not in second.stderr
+
+
 @pytest.mark.parametrize("device", ["cpu", "cpu,cpu"])
 @pytest.mark.parametrize(
     ("how", "code"),
-    [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, INTERRUPTED), (signal.SIGTERM, INTERRUPTED)],
+    [(signal.SIGKILL, -signal.SIGKILL), *((stop, INTERRUPTED) for stop in (signal.SIGINT, *STOPS))],
 )
 def test_stopped_in_the_middle(checkpoint: Path, tmp_path: Path, how: signal.Signals, code: int, device: str) -> None:
     """What was finished is kept, what was in hand is scored again, the results are those of an undisturbed run."""
@@ -73,8 +112,7 @@ def test_stopped_in_the_middle(checkpoint: Path, tmp_path: Path, how: signal.Sig
     if device == "cpu,cpu":  # the large file is one process's, and could be finished before the other's small ones
         held.touch()
     first = [sys.executable, script, *command(checkpoint, folder, out)[3:], "--device", device, "--maps"]
-    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # whoever runs the tests may have turned a deaf ear
-    with subprocess.Popen(first, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as process:  # held open by all
+    with subprocess.Popen(first, stderr=subprocess.PIPE, text=True, preexec_fn=hear_all) as process:  # held open by all
         deadline = time.monotonic() + 120
         journal = out / JOURNAL  # a file's line in it comes after its CSV
         while not (journal.exists() and journal.read_text().count('"status"') == 3) and time.monotonic() < deadline:

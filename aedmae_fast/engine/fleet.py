@@ -173,9 +173,9 @@ class _Worker:
         self.pipe, theirs = context.Pipe()
         arguments = theirs, self.checkpoint, self.expected, self.settings, self.maps
         self.process = context.Process(target=_work, args=arguments, daemon=True)
-        # A terminal's Ctrl-C goes to every process; what is blocked here stays blocked in the one that is started.
+        # A terminal's Ctrl-C goes to every process, and so does its end; what is blocked here stays so in the new one.
         resource_tracker.ensure_running()  # or the first start would do so, and unblock it
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
         try:
             self.process.start()
         finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -15,6 +17,20 @@ from aedmae_fast.text import duration, printable, table
 PLAIN_INTERVAL = 30.0  # seconds between progress lines where there is no terminal
 
 
+def tell(line: str) -> None:
+    """Write a line to stderr, above a bar that is drawn there.
+
+    Where nobody reads it any more (a terminal or the other end of a pipe that is gone) the work goes on without words.
+    """
+    try:
+        tqdm.write(line, file=sys.stderr)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        with contextlib.suppress(OSError):  # a stream without a file
+            os.dup2(nowhere, sys.stderr.fileno())  # later lines, a traceback's too, and what is left in the buffer
+        os.close(nowhere)
+
+
 class Console:
     """Progress of a job in files and frames: a bar on a terminal, plain lines elsewhere, nothing when quiet."""
 
@@ -26,7 +42,7 @@ class Console:
 
     def say(self, line: str) -> None:
         if not self._quiet:
-            tqdm.write(line, file=sys.stderr)
+            tell(line)
 
     def now_and_then(self, line: str) -> None:
         """Say how far something is, every half a minute."""
@@ -34,7 +50,7 @@ class Console:
             self.say(line)
 
     def error(self, line: str) -> None:
-        tqdm.write(line, file=sys.stderr)
+        tell(line)
 
     def choices(self, choices: Mapping[str, Choice]) -> None:
         width = max(map(len, choices))

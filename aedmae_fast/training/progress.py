@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from aedmae_fast.report.console import PLAIN_INTERVAL
+from aedmae_fast.report.console import PLAIN_INTERVAL, tell
 from aedmae_fast.text import duration
 
 
@@ -35,7 +35,7 @@ class Progress:
             self._bar.update(count)
         elif not self._quiet and time.perf_counter() - self._spoke > PLAIN_INTERVAL:
             self._spoke = time.perf_counter()
-            tqdm.write(f"{self._what}: {self._count} {self._unit}, {self.left()}", file=sys.stderr)
+            tell(f"{self._what}: {self._count} {self._unit}, {self.left()}")
 
     def left(self) -> str:
         """Time left, in words."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -33,3 +35,24 @@ def test_files_that_tell_no_length(capsys: pytest.CaptureFixture[str], monkeypat
     now += 40
     said.scored(80)
     assert capsys.readouterr().err == "0/1 files, 80 frames, 2.0 frames/s, 0:00 left\n"
+
+
+def test_goes_on_without_words_where_nobody_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with ``score ... 2>&1 | tee log`` whose tee was killed: a broken pipe, and one at the end's flush, too."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w", buffering=1) as stderr:
+        monkeypatch.setattr("sys.stderr", stderr)
+        said = Console(quiet=False)
+        said.say("one")
+        said.error("two")
+        said.close()
+
+
+def test_goes_on_where_the_stream_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stderr", Closed())
+    Console(quiet=False).say("one")
