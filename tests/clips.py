@@ -155,6 +155,18 @@ def _tone(stream: Any, seconds: float) -> list[Any]:
     return packets + stream.encode()
 
 
+def copy_clip(path: Path, to: Path, ticks: int) -> Path:
+    """Copy the video's packets into another container whose clock has ``ticks`` a second, without coding them anew."""
+    with av.open(str(path)) as source, av.open(str(to), "w") as copy:
+        stream = copy.add_stream_from_template(source.streams.video[0])
+        stream.time_base = Fraction(1, ticks)
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                copy.mux(packet)
+    return to
+
+
 def damage_packets(path: Path, numbers: Sequence[int]) -> Path:
     """Overwrite video packets (counted from 0) of an MP4, MOV or AVI in place with noise of the same size."""
     with av.open(str(path)) as container:

@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 FRAMES_FPS = 25.0  # images carry no rate; UCSD, Avenue and ShanghaiTech were filmed at 10 to 25 frames per second
+WHITE_IS_ZERO = 0  # the photometric interpretation of a TIFF
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 _named_dark: set[Path] = set()  # folders of which it was said that they are almost black: once is enough
@@ -114,8 +115,11 @@ def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
-    # Hidden files are no frames: archives made on macOS hold a "._001.tif" beside each "001.tif".
-    return Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".") and entry.is_file()
+    # Hidden files are no frames: archives made on macOS hold a "._001.tif" beside each "001.tif". A link that leads
+    # nowhere is a frame that cannot be read.
+    if Path(entry.name).suffix.lower() not in IMAGE_SUFFIXES or entry.name.startswith("."):
+        return False
+    return entry.is_file() or (entry.is_symlink() and not entry.is_dir())
 
 
 def _first_size(folder: Path, images: list[Path]) -> tuple[int, int]:
@@ -156,6 +160,8 @@ def _read(path: Path, warn: bool) -> Tensor:
             raise ValueError("floating-point pixels, expected 8 or 16 bit")
         if image.mode.startswith("I"):  # 16-bit grey, in a word of 16 or 32 bits
             samples = np.asarray(image)
+            if image.format == "TIFF" and image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == WHITE_IS_ZERO:
+                samples = 65535 - samples  # Pillow does so for 8 bit alone
             if warn and samples.max() < 1 << 14 and path.parent not in _named_dark:
                 _named_dark.add(path.parent)
                 dark = f"16-bit grey, but no pixel above {samples.max()} of 65535: the frames are almost black"

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["MATRICES", "NATIVE", "Turn", "is_full_range", "planes_of", "rows_of", "to_8_bit"]
 
 _JPEG_RANGE, _NO_RANGE = 2, 0  # AVCOL_RANGE_JPEG, AVCOL_RANGE_UNSPECIFIED
-MATRICES: dict[int, Matrix] = {1: "bt709", 9: "bt2020", 10: "bt2020"}  # AVCOL_SPC_*; everything else is BT.601
+# By AVCOL_SPC_*; everything else is BT.601. SMPTE 240M (7) is within 0.015 of BT.709.
+MATRICES: dict[int, Matrix] = {1: "bt709", 7: "bt709", 9: "bt2020", 10: "bt2020"}
 
 
 def _native_formats() -> dict[str, int]:

@@ -26,8 +26,7 @@ def read_promise(container: InputContainer, stream: VideoStream, fps: float) -> 
     if not formats & _STATES_LENGTH:
         return Promise(fps)
     if "avi" in formats and stream.frames:
-        # FFmpeg cuts the duration of a cut AVI in proportion to its size; the header's own count stays.
-        return Promise(fps, stream.frames, stream.frames / fps)
+        return _of_avi(stream, fps)
     start = float((stream.start_time or 0) * (stream.time_base or 0))
     length, of_all = _duration(container, stream), _whole_duration(container)
     return Promise(
@@ -37,6 +36,17 @@ def read_promise(container: InputContainer, stream: VideoStream, fps: float) -> 
         _end((container.start_time or 0) / MICROSECONDS, of_all, counted=stream.frames > 0),
         start,
     )
+
+
+def _of_avi(stream: VideoStream, fps: float) -> Promise:
+    """By the header's own count: FFmpeg cuts the duration of a cut file in proportion to its size.
+
+    It counts ticks. They are frames, but 600 or 1000 a second where the stream was copied from another container; then
+    nothing says how many of them the last frame is shown.
+    """
+    tick, frame = float(stream.time_base or 1 / fps), 1 / fps
+    end = stream.frames * tick
+    return Promise(fps, min(stream.frames, round(end * fps)), end if tick > 0.75 * frame else end - 3 * frame)
 
 
 def _end(start: float, stated: float | None, counted: bool) -> float | None:
@@ -66,4 +76,4 @@ def expected_frames(container: InputContainer, stream: VideoStream, promise: Pro
     """A header's count, or duration times rate if that is more. For progress bars: the verdict is on a Promise."""
     end = promise.video_end
     length = (_duration(container, stream) or 0) if end is None else end - promise.start
-    return max(stream.frames, round(length * promise.fps)) or None
+    return max(promise.counted or stream.frames, round(length * promise.fps)) or None

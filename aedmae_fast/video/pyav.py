@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
+from av.format import Flags
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
@@ -76,7 +77,7 @@ class PyavVideo(ReadOnce):
         self._reformatter = VideoReformatter()
         try:
             self._stream = _pick_stream(self._container, self._path)
-            self._fps = _frame_rate(self._stream)
+            self._fps = _frame_rate(self._container, self._stream)
             self._promise = read_promise(self._container, self._stream, self._fps)
             self._frames = self._decode()
             self._first = next(self._frames, None)
@@ -261,6 +262,7 @@ def survey(path: str | Path) -> Survey:
 def _packets(container: InputContainer, stream: VideoStream, promise: Promise, met: Met) -> Iterator[Packet[Any]]:
     """The video stream's packets. Where no header counts the frames, other streams are watched for their end."""
     watched = (stream,) if promise.counted else tuple(container.streams)
+    flags = (False, False)  # for lost bytes, of the two packets before
     try:
         for packet in container.demux(watched):
             pulse()
@@ -271,8 +273,15 @@ def _packets(container: InputContainer, stream: VideoStream, promise: Promise, m
             is_video = packet.stream_index == stream.index
             _note_end(met, packet, is_video)
             if is_video:
+                # FFmpeg's parser flags the packet before the one that lacks bytes. It flags one for the last packet
+                # before a joint of files, too, which lacks none: a key frame follows that.
+                if flags[0] and not packet.is_keyframe:
+                    met.lose_bytes()
+                flags = (flags[1], packet.is_corrupt)
                 met.packets += 1
                 yield packet
+        if any(flags):
+            met.lose_bytes()
     except av.FFmpegError as error:
         met.read_error = str(error.strerror)
         met.passing = _is_passing(error, container.name.removeprefix("file:"))
@@ -343,6 +352,16 @@ def _pick_stream(container: InputContainer, path: Path) -> VideoStream:
     raise VideoError(path, Status.UNREADABLE, reason)
 
 
-def _frame_rate(stream: VideoStream) -> float:
-    rates = (stream.average_rate, stream.guessed_rate)
+def _frame_rate(container: InputContainer, stream: VideoStream) -> float:
+    """Frames per second, by the one that knows.
+
+    The demuxers of raw streams say 25, whatever the stream itself says. Elsewhere the container goes first, unless
+    FFmpeg's guess is far below: then the container's is the tick of a clock (an AVI copied from another container, DV).
+    """
+    average, guessed, own = stream.average_rate, stream.guessed_rate, stream.codec_context.framerate
+    rates = (average, guessed)
+    if container.format.flags & Flags.no_timestamps.value:  # type: ignore[operator]
+        rates = (own, guessed)
+    elif average and guessed and average > 1.5 * guessed:
+        rates = (guessed, None)
     return next((float(rate) for rate in rates if rate and rate > 0), FALLBACK_FPS)

@@ -5,6 +5,7 @@ No decoder in here, so that every decoder can be judged by the same rules.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
@@ -14,6 +15,8 @@ from aedmae_fast.video import Outcome, Status
 __all__ = ["Clock", "Met", "Promise", "judge"]
 
 RESET = 1.0  # seconds that a PTS goes back or ahead
+TICK = 1 / 90_000  # seconds, of MPEG-TS and MPEG-PS
+WRAP = 2**33  # of those ticks, after which the PTS begin anew; FFmpeg counts on
 
 
 class _Stamped(Protocol):
@@ -42,6 +45,7 @@ class Met:
     packets: int = 0
     rejected: int = 0  # packets that the decoder refused
     frames: int = 0
+    incomplete: int = 0  # packets of which the demuxer missed bytes
     damaged: int = 0  # frames that came, but with the decoder's flag for damage on them
     first_damage: int = 0  # packets read when damage first showed; 0: it never did
     last_error: str = ""  # the decoder's last complaint
@@ -54,6 +58,11 @@ class Met:
         """Count a packet that the decoder refused: the last one read, or in the flush at the end one held back."""
         self.rejected = min(self.rejected + 1, self.packets)
         self.last_error = error
+        self.first_damage = self.first_damage or self.packets
+
+    def lose_bytes(self) -> None:
+        """Count the last packet read as one that lacks bytes. Many a decoder makes a picture of it without a word."""
+        self.incomplete += 1
         self.first_damage = self.first_damage or self.packets
 
     def frame(self, damaged: bool) -> None:
@@ -70,8 +79,9 @@ class Clock:
 
     They follow the PTS. A frame without one, or with one that is not after all before it (two frames that arrived in
     one burst have the same in a recording), comes ``1 / fps`` after the last frame; the next good PTS is followed
-    again. A PTS that goes back by more than :data:`RESET` is a clock that was set anew: times go on from there. One
-    frame alone whose PTS is that far off, back or ahead, has a damaged one, which is as good as none.
+    again. A PTS that goes back by more than :data:`RESET` is a clock that was set anew: times go on from there. So is
+    one that goes ahead by more than half a :data:`WRAP`: FFmpeg took the step back for one. One frame alone whose PTS
+    is that far off, back or ahead, has a damaged one, which is as good as none.
     """
 
     unit: float | None  # seconds per PTS tick; None: ignore PTS
@@ -118,7 +128,7 @@ class Clock:
         if self.unit is None or pts is None:
             self._time = following
             return following
-        if self._origin is None or (self._last - pts) * self.unit > RESET:
+        if self._origin is None or self._is_reset(pts - self._last):
             self._was_reset = self._origin is not None
             self._origin, self._offset, self._last, self._time = pts, following, pts, following
         elif pts <= self._last:
@@ -127,6 +137,11 @@ class Clock:
             self._last = pts
             self._time = max(self._time or 0.0, self._offset + (pts - self._origin) * self.unit)
         return self._time
+
+    def _is_reset(self, ticks: int) -> bool:
+        """Whether a step of the PTS is that to another clock."""
+        assert self.unit is not None
+        return ticks * self.unit < -RESET or (math.isclose(self.unit, TICK) and ticks > WRAP // 2)
 
 
 def judge(met: Met, promise: Promise) -> Outcome:
@@ -197,6 +212,8 @@ def _damage(met: Met) -> str:
     parts = []
     if met.rejected:
         parts.append(f"{met.rejected} of {met.packets} packets could not be decoded")
+    if met.incomplete:
+        parts.append(f"{met.incomplete} of {met.packets} packets lack bytes")
     if met.damaged:
         parts.append(f"{met.damaged} of {met.frames} frames came out damaged")
     return "; ".join(parts)

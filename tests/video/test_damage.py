@@ -15,7 +15,7 @@ from aedmae_fast.ops.frame_prep import MAX_SIZE
 from aedmae_fast.video import Outcome, Status, VideoError, open_video
 from aedmae_fast.video.pyav import PyavVideo
 from aedmae_fast.video.verdict import Met, Promise, judge
-from tests.clips import cut, damage_packets, make_frame, picture, read_index, write_clip
+from tests.clips import copy_clip, cut, damage_packets, make_frame, picture, read_index, write_clip
 from tests.video.nobody import needs_root, run_as_nobody
 
 NOISY = {"size": (320, 240), "frames": 60, "options": {"crf": "18"}}  # frames, not headers, fill the file
@@ -184,6 +184,33 @@ def test_concealed_errors_are_damage_too(tmp_path: Path) -> None:
     assert shown == list(range(60))
     assert outcome.status is Status.CORRUPT
     assert outcome.reason.endswith("of 60 frames came out damaged")
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg2video"])
+def test_a_lost_packet_of_a_transport_stream(tmp_path: Path, codec: str) -> None:
+    """One of 188 bytes, inside a frame that others refer to: the decoder itself may conceal it without a word."""
+    path = write_clip(tmp_path / "lost.ts", **NOISY | {"codec": codec, "b_frames": 0, "options": {}})
+    with av.open(str(path)) as container:
+        start = [packet.pos for packet in container.demux(video=0) if packet.is_keyframe][2]
+    content = path.read_bytes()
+    path.write_bytes(content[: start + 2 * 188] + content[start + 3 * 188 :])
+    _, outcome = read(path)
+    assert outcome.status is Status.CORRUPT
+    assert "1 of 60 packets lack bytes" in outcome.reason
+
+
+def test_transport_streams_that_were_joined_lack_nothing(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "joined.ts", frames=31)
+    path.write_bytes(path.read_bytes() * 3)
+    shown, outcome = read(path)
+    assert shown == [*range(31)] * 3
+    assert outcome.status is Status.OK
+
+
+def test_a_cut_avi_copied_from_another_container(tmp_path: Path) -> None:
+    path = copy_clip(write_clip(tmp_path / "whole.ts", **NOISY | {"b_frames": 0}), tmp_path / "cut.avi", 600)
+    shown, outcome = read(cut(path, 0.6))
+    assert outcome == Outcome(Status.TRUNCATED, f"decoded {len(shown)} of 60 frames", seekable=True)
 
 
 def test_damage_and_a_cut_are_both_named(tmp_path: Path) -> None:

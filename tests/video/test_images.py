@@ -296,3 +296,23 @@ def test_life_cycle(tmp_path: Path) -> None:
     video.close()
     with pytest.raises(RuntimeError, match="read once"):
         iter(video)
+
+
+def test_a_link_that_leads_nowhere_is_a_broken_image(tmp_path: Path) -> None:
+    fill(tmp_path, 4)
+    (tmp_path / "frame_4.png").symlink_to(tmp_path / "gone.png")
+    video = open_video(tmp_path)
+    assert len(list(video)) == 4
+    assert video.outcome.status is Status.CORRUPT
+    assert "frame_4.png" in video.outcome.reason
+
+
+def test_sixteen_bits_whose_white_is_zero(tmp_path: Path) -> None:
+    luma = picture(3)
+    Image.fromarray(luma.astype(np.uint16) * 257).save(tmp_path / "1.tif")
+    black_is_zero = struct.pack("<HHIHH", 262, 3, 1, 1, 0)
+    content = (tmp_path / "1.tif").read_bytes()
+    assert black_is_zero in content
+    (tmp_path / "1.tif").write_bytes(content.replace(black_is_zero, struct.pack("<HHIHH", 262, 3, 1, 0, 0)))
+    found = only_plane(tmp_path).numpy().astype(int)
+    assert np.abs(found - (255 - luma.astype(int))).max() <= 1

@@ -102,6 +102,7 @@ def test_p010_keeps_its_samples_in_the_high_bits() -> None:
     [
         ({}, 3, "bt601", False),  # untagged
         ({"colorspace": 1}, 3, "bt709", False),
+        ({"colorspace": 7}, 3, "bt709", False),
         ({"colorspace": 9, "pix_fmt": "yuv420p10le"}, 3, "bt2020", False),
         ({"colorspace": 10, "pix_fmt": "yuv420p10le"}, 3, "bt2020", False),
         ({"colorspace": 5}, 3, "bt601", False),

@@ -16,7 +16,7 @@ import pytest
 from aedmae_fast.video import Status, open_video
 from aedmae_fast.video.discover import find_videos
 from aedmae_fast.video.pyav import PyavVideo
-from tests.clips import make_frame, picture, read_index, write_clip
+from tests.clips import copy_clip, make_frame, picture, read_index, write_clip
 
 LOSSLESS = {"qp": "0"}
 
@@ -142,6 +142,29 @@ def test_one_bit_of_one_time_stamp(tmp_path: Path) -> None:
 def test_times_without_usable_pts_go_by_the_rate(tmp_path: Path, name: str) -> None:
     video = PyavVideo(write_clip(tmp_path / name, frames=12, b_frames=2))
     assert np.allclose([time for chunk in video for time in chunk.times], np.arange(12) / video.info.fps)
+
+
+@pytest.mark.parametrize("fps", [10, 15, 60])
+@pytest.mark.parametrize(("name", "codec"), [("raw.h264", "libx264"), ("raw.hevc", "libx265")])
+def test_a_raw_stream_has_the_rate_that_it_states(tmp_path: Path, name: str, codec: str, fps: int) -> None:
+    video = PyavVideo(write_clip(tmp_path / name, frames=12, fps=fps, codec=codec))
+    assert video.info.fps == fps
+    assert np.allclose([time for chunk in video for time in chunk.times], np.arange(12) / fps)
+
+
+@pytest.mark.parametrize("ticks", [600, 1000])
+@pytest.mark.parametrize("b_frames", [0, 2])
+@pytest.mark.parametrize(("name", "codec"), [("clip.ts", "libx264"), ("clip.mp4", "mpeg4")])
+def test_an_avi_copied_from_another_container(tmp_path: Path, name: str, codec: str, b_frames: int, ticks: int) -> None:
+    """Its header counts ticks of a clock, most of them without a frame."""
+    written = write_clip(tmp_path / name, codec=codec, b_frames=b_frames)
+    path = copy_clip(written, tmp_path / "copied.avi", ticks)
+    assert indices(path) == list(range(30))
+    video = PyavVideo(path)
+    assert (video.info.fps, video.info.expected_frames) == (25, 30)
+    *times, last = (time for chunk in video for time in chunk.times)
+    assert np.allclose(times, np.arange(29) / 25, atol=1 / ticks)
+    assert last == pytest.approx(29 / 25, abs=1 / 25)  # FFmpeg may make up one tick for it
 
 
 @pytest.mark.parametrize("name", ["sizes.h264", "sizes.ts"])

@@ -50,6 +50,15 @@ def test_a_clock_that_is_set_anew_goes_on() -> None:
     assert told(5000, 5040, 8000, 8040, 5000, 5040, 9000) == times
 
 
+def test_a_step_back_that_was_taken_for_a_wrap_is_a_clock_set_anew() -> None:
+    """Of two joined transport streams, the second recorded an hour before the first: FFmpeg adds 2^33 ticks to it."""
+    first, later = 3600 * 90_000, 2**33
+    stamps = first, first + 3600, later, later + 3600
+    assert told(*stamps, unit=1 / 90_000) == [0.0, 0.04, 0.08, 0.12]
+    half_a_day = first + 12 * 3600 * 90_000
+    assert told(first, half_a_day, half_a_day + 3600, unit=1 / 90_000) == [0.0, 43_200.0, 43_200.04]
+
+
 def test_a_slow_cameras_clock_that_is_set_back_goes_on() -> None:
     """By little more than the time between two frames, so that the next one is nearer to the clock before."""
     clock = Clock(MS, fps=1.0)
