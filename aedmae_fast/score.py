@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 import traceback
@@ -137,6 +138,8 @@ def _score(options: argparse.Namespace, console: Console) -> int:
         plot.require_matplotlib()
     if options.normal and not options.report:
         raise ValueError("--normal is for the report; add --report")
+    if options.normal and options.normal.resolve() == options.out.resolve():
+        raise ValueError(f"--normal: {options.normal} is --out itself; expected the --out of other, normal videos")
     items, left_out = _items(options, console)
     model = load_model(options.checkpoint)
     scorer = _scorer(options, model)
@@ -154,19 +157,35 @@ def _score(options: argparse.Namespace, console: Console) -> int:
     with Job(options.out, settings, overwrite=options.overwrite, maps=options.maps) as job:
         todo = job.todo(items)
         try:
-            not_ok = _run(options, console, model, scorer, job, items, todo)
+            report = _run(options, console, model, scorer, job, items, todo)
+            is_whole = not report["not_ok"] and not left_out
             try:
                 job.finish(env.describe(), left_out)
             except OSError as error:
                 console.error(f"error: cannot write {job.out}/manifest.json: {error.strerror}; make room and run again")
-                return SOME_NOT_OK
-            if options.report:
-                _report(console, job, items, region, normal)
+                is_whole = False
+            else:
+                if options.report:
+                    _report(console, job, items, region, normal)
+            if options.json:  # last: whoever reads it finds the files finished
+                is_whole &= _print_json(report, console)
         except NoAnswerError:
             raise
         except Exception as error:  # of whatever kind: it is not the usage's any more
             raise RuntimeError(f"scoring broke off; {_how_it_goes_on(options)}") from error
-    return SOME_NOT_OK if not_ok or left_out else OK
+    return OK if is_whole else SOME_NOT_OK
+
+
+def _print_json(report: dict[str, Any], console: Console) -> bool:
+    """To stdout; False if it cannot be written there. Where nobody reads it, that is the reader's choice."""
+    try:
+        print(json.dumps(report), flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python says so again at its end
+        if not isinstance(error, BrokenPipeError):
+            console.error(f"error: cannot write the JSON to stdout: {error.strerror}")
+            return False
+    return True
 
 
 def _how_it_goes_on(options: argparse.Namespace) -> str:
@@ -199,8 +218,8 @@ def _run(
     job: Job,
     items: list[Item],
     todo: list[Item],
-) -> int:
-    """Score what is to be scored and print how it went; returns the number of files that are not ok."""
+) -> dict[str, Any]:
+    """Score what is to be scored and print how it went; returns the closing report, as ``--json`` prints it."""
     if len(todo) < len(items):
         done = len(items) - len(todo)
         console.say(f"  {done} of {len(items)} are finished under these settings (--overwrite: again)")
@@ -247,13 +266,11 @@ def _run(
     entries = {item.name: report.get(item.name) or job.entry(item) for item in items}
     not_ok = sum(entry["status"] != "ok" for entry in entries.values())
     frames = sum(entry["frames"] for entry in report.values())
-    if options.json:
-        print(json.dumps({"files": entries, "frames": frames, "seconds": seconds, "not_ok": not_ok}))
-    else:
+    if not options.json:
         console.say(closing_table(entries))
     rate = f", {frames / seconds:.1f} frames/s" if frames else ""
     console.say(f"{len(entries)} files, {not_ok} not ok; {frames} frames scored in {seconds:.1f} s{rate}")
-    return not_ok
+    return {"files": entries, "frames": frames, "seconds": seconds, "not_ok": not_ok}
 
 
 def _report(console: Console, job: Job, items: list[Item], region: Region | None, normal: NormalScores | None) -> None:

@@ -179,6 +179,13 @@ def test_region(score: Run, videos: Path, tmp_path: Path, device: str) -> None:
     assert "none.png" in err
 
 
+def test_normal_scores_are_not_those_to_be_scored(score: Run, videos: Path, tmp_path: Path) -> None:
+    assert score("--dir", videos)[0] == OK
+    code, _, err = score("--dir", videos, "--report", "--normal", tmp_path / "scores")
+    assert code == USAGE
+    assert "is --out itself" in err
+
+
 def test_json(score: Run, videos: Path) -> None:
     code, out, _ = score("--dir", videos, "--json")
     report = json.loads(out)

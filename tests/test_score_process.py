@@ -254,3 +254,26 @@ def test_no_room_left(checkpoint: Path, tmp_path: Path, what: str, limit: int) -
     assert f"large.mp4: failed: cannot write the {what}: File too large" in result.stderr
     left = ["manifest.json", "small.mp4.csv", *(["small.mp4.npy"] if maps else [])]
     assert sorted(p.name for p in out.iterdir() if p.name != ".lock") == left
+
+
+@pytest.mark.parametrize(("stdout", "code"), [("pipe", OK), ("/dev/full", SOME_NOT_OK)])
+def test_json_that_nobody_reads_costs_no_results(checkpoint: Path, tmp_path: Path, stdout: str, code: int) -> None:
+    folder, out = tmp_path / "videos", tmp_path / "out"
+    folder.mkdir()
+    write_clip(folder / "0.mp4", frames=4)
+    if stdout == "pipe":
+        reader, target = os.pipe()
+        os.close(reader)
+    else:
+        target = os.open(stdout, os.O_WRONLY)
+    done = subprocess.run(
+        [*command(checkpoint, folder, out), "--json", "--report"], stdout=target, stderr=subprocess.PIPE, text=True
+    )
+    os.close(target)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert ("cannot write the JSON" in done.stderr) == (code != OK)
+    assert (out / "manifest.json").is_file()
+    assert (out / "report.html").is_file()
+    assert not (out / JOURNAL).exists()

@@ -171,7 +171,7 @@ class Job:
         if entry["output"] is None:
             return True
         needed = [entry["output"], *([entry.get("maps")] if self._maps else [])]
-        return all(name and (self.out / name).is_file() for name in needed)
+        return all(name and _is_there(self.out / name) for name in needed)
 
     def require_own_names(self, items: Sequence[Item]) -> None:
         """No item may have the name of another video that was scored into this folder before, and still exists.
@@ -226,7 +226,6 @@ class Job:
         )
         for index, scores in results:
             entry, written = self._save(items[index], scores, sources[index], index)
-            self._entries[items[index].name] = entry
             if on_finished:
                 on_finished(items[index].name, entry, scores if written else None)
 
@@ -244,10 +243,19 @@ class Job:
         self._journal.drop()
 
     def _save(self, item: Item, scores: ClipScores, source: Entry | None, clip: int) -> tuple[Entry, bool]:
-        """``clip`` is the item's number in the run."""
+        """Write what came of an item; returns its entry, and whether its scores are written.
+
+        ``clip`` is the item's number in the run.
+        """
         entry, what = describe(scores, item.place, source), "scores"
+        before = self._written.get(item.name)
+        # Scores of the same video under the same settings stay right, whatever stands in the way today.
+        if before is not None and (before["output"] is None or source not in (None, before["source"])):
+            before = None
         try:
-            self._discard(item.name)  # what an earlier run wrote belongs to other scores
+            if before is not None and _is_no_better(scores, before):
+                self._keep(item.name)
+                return entry, False
             if scores.frames and scores.status is not Status.FAILED:
                 what = "maps"
                 maps = self._maps.finish(clip) if self._maps else None
@@ -260,29 +268,41 @@ class Job:
                 if maps is not None:
                     os.replace(maps, self.out / item.maps)
                     entry["maps"] = item.maps
+            self._discard(item.name, but=entry)
+            self._entries[item.name] = entry
             self._journal.finished(item.name, entry)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                self._discard(item.name)
-                self._remove(item.name, entry)
             reason = f"cannot write the {what}: {error.strerror}"
-            entry |= {"status": Status.FAILED.value, "reason": reason, "output": None, "maps": None}
-            return entry, False
+            failed = {**entry, "status": Status.FAILED.value, "reason": reason, "output": None, "maps": None}
+            with contextlib.suppress(OSError):
+                if before is not None and item.name in self._written:
+                    self._keep(item.name)
+                else:
+                    self._entries[item.name] = failed
+                    self._discard(item.name)
+                    self._remove(item.name, entry)
+            return failed, False
         finally:
             if self._maps:
                 self._maps.drop(clip)
         return entry, entry["output"] is not None
 
+    def _keep(self, name: str) -> None:
+        """Leave what an earlier run wrote for the item, to be scored again."""
+        self._entries[name] = {**self._written[name], "again": True}
+        self._journal.finished(name, self._entries[name])
+
     def _cannot_write(self, error: OSError) -> JobError:
         return JobError(f"{self.out}: cannot write here ({error.strerror}); choose another --out")
 
-    def _discard(self, name: str) -> None:
-        """Take away what an earlier run wrote for the item, if one did."""
+    def _discard(self, name: str, but: Entry | None = None) -> None:
+        """Take away what an earlier run wrote for the item, if one did, but for the files that ``but`` names."""
         if entry := self._written.pop(name, None):
-            self._remove(name, entry)
+            self._remove(name, entry, but)
 
-    def _remove(self, name: str, entry: Entry) -> None:
-        for written in filter(None, (entry["output"], entry.get("maps"))):
+    def _remove(self, name: str, entry: Entry, but: Entry | None = None) -> None:
+        stay = {but["output"], but["maps"]} if but else set()
+        for written in {entry["output"], entry.get("maps")} - stay - {None}:
             (self.out / written).unlink(missing_ok=True)
         plot = self.plot(name)
         if entry["output"] and (plot.parent / PICTURES_MARK).exists():  # else it is somebody else's picture
@@ -326,3 +346,12 @@ class Job:
             for number, (name, entry) in enumerate(sorted(self._entries.items())):
                 file.write(f"{',' if number else ''}\n{json.dumps(name)}: {json.dumps(entry)}")
             file.write("\n}\n}\n")
+
+
+def _is_there(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _is_no_better(scores: ClipScores, before: Entry) -> bool:
+    """Whether an outcome is somebody else's trouble, not the video's, and no more of it was scored than before."""
+    return scores.status is Status.FAILED or (scores.passing and scores.frames <= before["frames"])

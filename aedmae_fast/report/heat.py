@@ -33,7 +33,7 @@ def written(out: Path, entry: Mapping[str, Any], frame: int, stride: int) -> Val
     try:
         maps = np.load(out / entry["maps"], mmap_mode="r")
         return np.asarray(maps[frame // stride], dtype=np.float32)
-    except (OSError, ValueError, IndexError):
+    except (OSError, EOFError, ValueError, IndexError):
         return None
 
 

@@ -17,7 +17,7 @@ import pytest
 from aedmae_fast import Scorer
 from aedmae_fast.engine.job import JOURNAL, MANIFEST, Item, Job, JobError, name_items
 from aedmae_fast.engine.journal import Journal
-from aedmae_fast.engine.map_file import MapFile
+from aedmae_fast.engine.map_file import MapFile, MapFolder
 from aedmae_fast.engine.table import COLUMNS
 from aedmae_fast.files import atomic
 from aedmae_fast.model.network import AedMae
@@ -203,6 +203,53 @@ def test_scores_of_a_file_that_broke_do_not_stay(tmp_path: Path, scorer: Scorer,
     items[0].path.write_text("no video")
     assert run(out, scorer, items, maps=True) == ["a.mp4"]
     assert sorted(p.name for p in out.iterdir()) == [".lock", MANIFEST, "sub"]
+
+
+def test_scores_stay_where_what_stands_in_the_way_is_not_the_video(
+    tmp_path: Path, scorer: Scorer, items: list[Item]
+) -> None:
+    """A disk that is away when maps are asked for: the scores were right yesterday, and are."""
+    out, videos = tmp_path / "scores", tmp_path / "videos"
+    run(out, scorer, items)
+    before = {name: (out / f"{name}.csv").read_bytes() for name in NAMES}
+    videos.rename(tmp_path / "away")
+    for how in ({"maps": True}, {"overwrite": True}):
+        with Job(out, SETTINGS, **how) as job:
+            found: dict[str, Any] = {}
+            job.run(scorer, job.todo(items), on_finished=lambda name, entry, _, to=found: to.update({name: entry}))
+            job.finish({}, left_out={})
+        assert [found[name]["status"] for name in NAMES] == ["unreadable"] * 3
+        assert {name: (out / f"{name}.csv").read_bytes() for name in NAMES} == before
+        assert all(manifest(out)["files"][name]["output"] == f"{name}.csv" for name in NAMES)
+    assert run(out, scorer, items) == NAMES  # tried again
+    (tmp_path / "away").rename(videos)
+    assert run(out, scorer, items, maps=True) == NAMES
+    assert run(out, scorer, items, maps=True) == []
+    assert {name: (out / f"{name}.csv").read_bytes() for name in NAMES} == before
+
+
+def test_scores_stay_where_maps_cannot_be_written(
+    tmp_path: Path, scorer: Scorer, items: list[Item], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "scores"
+    run(out, scorer, items)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MapFolder, "finish", full)
+        assert run(out, scorer, items, maps=True) == NAMES
+    assert all((out / f"{name}.csv").is_file() and not (out / f"{name}.npy").exists() for name in NAMES)
+    assert run(out, scorer, items) == NAMES
+    assert run(out, scorer, items) == []
+
+
+def test_an_empty_file_is_no_result(tmp_path: Path, scorer: Scorer, items: list[Item]) -> None:
+    out = tmp_path / "scores"
+    run(out, scorer, items, maps=True)
+    (out / "a.mp4.npy").write_bytes(b"")
+    assert run(out, scorer, items, maps=True) == ["a.mp4"]
 
 
 def test_another_video_of_the_same_name_is_refused(tmp_path: Path, scorer: Scorer, items: list[Item]) -> None:
