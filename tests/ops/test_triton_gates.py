@@ -61,6 +61,7 @@ def test_compiled_code_keeps_its_gates(code: Callable[[dict[str, str]], dict[str
     found = code(row)
     assert found["registers"] <= int(row["registers"])
     assert found["shared"] <= SHARED
+    assert found["unwaited"] == 0
     assert (found["matrix"] > 0) == (row["matrix"] == "1")
     assert (found["asynchronous"] > 0) == (row["asynchronous"] == "1")
     if row["dtype"] != "fp32":  # which is there to check results, not to be fast

@@ -48,6 +48,8 @@ TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", FP8: "fp8e4nv", torch.ui
 TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
 MATRIX = r"\b([HQ]MMA|[HQ]GMMA|UTC\w*MMA)\b"  # tensor cores: sm_80 and sm_89, sm_90, sm_100; Q: float8
 ASYNC = r"\b(LDGSTS|UBLKCP|UTMALDG)\b"  # copies to shared memory that nobody waits for
+WAIT = r"wgmma\.wait_group\.sync\.aligned [1-9]"  # for all but some of Hopper's products
+FROM_REGISTERS = r"wgmma\.mma_async[^;]*?\}, *\{"  # a product whose left side is in registers
 SPILL = r"\b(STL|LDL)\b"  # a register stored to memory or loaded from there
 
 
@@ -105,17 +107,19 @@ class Code:
     shared: int  # bytes of a program
     matrix: int  # instructions
     asynchronous: int  # instructions
+    unwaited: int  # products that may still read registers when these are written again (triton#9433)
 
     def __str__(self) -> str:
         return (
             f"{self.op:<15} {self.config:<16} {self.dtype:<8} {self.kernel:<18} sm_{self.arch:<3} {self.warps:2} warps"
             f" {self.registers:4} registers {self.spills:4} spills {self.shared:6} shared {self.matrix:4} matrix"
-            f" {self.asynchronous:3} async"
+            f" {self.asynchronous:3} async {self.unwaited:2} unwaited"
         )
 
 
 def compile_launch(op: str, config: str, dtype: str, launch: Launch, arch: int) -> Code:
     compiled = triton.compile(launch.source(), target=GPUTarget("cuda", arch, 32), options=launch.options)
+    ptx = compiled.asm["ptx"]
     with tempfile.NamedTemporaryFile(suffix=".cubin") as cubin:
         cubin.write(compiled.asm["cubin"])
         cubin.flush()
@@ -133,6 +137,7 @@ def compile_launch(op: str, config: str, dtype: str, launch: Launch, arch: int) 
         compiled.metadata.shared,
         len(re.findall(MATRIX, listing)),
         len(re.findall(ASYNC, listing)),
+        len(re.findall(FROM_REGISTERS, ptx)) if re.search(WAIT, ptx) else 0,
     )
 
 
