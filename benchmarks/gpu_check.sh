@@ -29,7 +29,7 @@ wheels=${WHEELS:-wheels}
 export PYTHONUNBUFFERED=1  # a part that is stopped has said what it did
 
 # NVDEC's library may lie outside the linker's cache, where a container has the driver's files mounted.
-if ! ldconfig -p | grep -q libnvcuvid; then
+if ! ldconfig -p | grep libnvcuvid > /dev/null; then  # all of it: with -q, ldconfig may die of its closed pipe
   nvdec=$(find /usr/local/nvidia /usr/lib /usr/lib64 -name 'libnvcuvid.so*' 2> /dev/null | head -n 1 || true)
   [ -z "$nvdec" ] || export LD_LIBRARY_PATH="${nvdec%/*}${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 fi

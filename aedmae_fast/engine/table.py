@@ -16,11 +16,12 @@ from aedmae_fast.engine.postprocess import Series
 from aedmae_fast.engine.results import ClipScores
 
 COLUMNS = ("frame", "time_s", "score", "raw", "teacher_error", "discrepancy", "class_prob", "x", "y")
+VALUE = "%.9g"  # nine digits tell any two float32 apart
 ROWS = 4096  # formatted at a time: a day of video has two million
 
 
 def write_csv(file: IO[str], scores: ClipScores) -> None:
-    """Write the scores of a clip; nine digits tell any two float32 apart.
+    """Write the scores of a clip.
 
     ``class_prob`` is empty without a class head, ``x`` and ``y`` (pixels of the video as displayed) where the preset
     pools by the mean. With a stride a last column ``interpolated`` is 1 for the frames between the scored ones.
@@ -29,7 +30,7 @@ def write_csv(file: IO[str], scores: ClipScores) -> None:
     print(*COLUMNS, *(["interpolated"] if flagged else []), sep=",", file=file)
     values = (scores.score, scores.raw, scores.teacher_error, scores.discrepancy, scores.class_prob)
     columns: list[tuple[NDArray[Any], str]] = [(np.arange(scores.frames), "%d"), (scores.time_s, "%.6f")]
-    columns += [(column, "%.9g") for column in values] + [(column, "%.0f") for column in (scores.x, scores.y)]
+    columns += [(column, VALUE) for column in values] + [(column, "%.0f") for column in (scores.x, scores.y)]
     if flagged:
         columns.append((scores.interpolated, "%d"))
     for start in range(0, scores.frames, ROWS):

@@ -11,7 +11,7 @@ import numpy as np
 
 from aedmae_fast.engine.job import MANIFEST
 from aedmae_fast.engine.postprocess import Series
-from aedmae_fast.engine.table import read_columns
+from aedmae_fast.engine.table import VALUE, read_columns
 
 __all__ = ["NormalScores", "read_normal"]
 
@@ -36,7 +36,8 @@ class NormalScores:
 
     def times_reached(self, score: float) -> int:
         """How many stretches of time have scores as high: what a threshold there would have raised alarms for."""
-        reached = (clip >= score for clip in self._clips)
+        as_written = float(VALUE % score)  # theirs have been, and the same score reaches itself
+        reached = (clip >= as_written for clip in self._clips)
         return sum(int(above[0]) + int(np.count_nonzero(above[1:] & ~above[:-1])) for above in reached)
 
     def tell(self, score: float) -> str:

@@ -67,7 +67,11 @@ class ImageFolder(ReadOnce):
         self._images = images[first:last]
         if not self._images:
             beyond = f"no frame at {first / FRAMES_FPS:.2f} s: it has {len(images)}"
-            raise VideoError(self._path, Status.TOO_SHORT, beyond if images else "no image in this folder")
+            raise VideoError(
+                self._path,
+                Status.TOO_SHORT,
+                beyond if images else "no image in this folder; to search it for videos: --dir",
+            )
         width, height = _first_size(self._path, self._images)
         self.info = VideoInfo(self._path, width, height, FRAMES_FPS, len(self._images), "images", "images")
 

@@ -79,3 +79,9 @@ def test_nothing_to_compare_with(tmp_path: Path) -> None:
             read_normal(tmp_path, SETTINGS)
     with pytest.raises(ValueError, match="no finished scores"):
         read_normal(write(tmp_path, {}), SETTINGS)
+
+
+def test_the_same_score_reaches_itself() -> None:
+    """Theirs come from a CSV, an event's from the manifest with all of its digits."""
+    score = 0.800484580408601
+    assert NormalScores([np.array([0.0, float(f"{score:.9g}"), 0.0])], seconds=60).times_reached(score) == 1
