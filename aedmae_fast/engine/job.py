@@ -250,7 +250,9 @@ class Job:
         entry, what = describe(scores, item.place, source), "scores"
         before = self._written.get(item.name)
         # Scores of the same video under the same settings stay right, whatever stands in the way today.
-        if before is not None and (before["output"] is None or source not in (None, before["source"])):
+        if before is not None and not (
+            before["output"] and _is_there(self.out / before["output"]) and source in (None, before["source"])
+        ):
             before = None
         try:
             if before is not None and _is_no_better(scores, before):
