@@ -12,6 +12,7 @@ from typing import Any
 
 from aedmae_fast import env
 from aedmae_fast.config import PRESETS
+from aedmae_fast.engine.job import MANIFEST
 from aedmae_fast.engine.precision import PRECISIONS, computed_in
 from aedmae_fast.engine.results import ClipScores
 from aedmae_fast.engine.scorer import Scorer
@@ -152,6 +153,8 @@ def _report_paths(options: argparse.Namespace) -> list[Path]:
     """Where the figures go; the folders are made."""
     paths = [Path(options.json)] if options.json and options.json != "-" else []
     if options.out is not None:
+        if options.checkpoint is not None and (options.out / MANIFEST).exists():
+            raise ValueError(f"--out: {options.out} holds scores of aedmae_fast.score, which stay; name another folder")
         paths.append(options.out / score_files.REPORT)
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -176,6 +176,9 @@ def test_maps_beside_the_scores(evaluate: Run, tmp_path: Path, data: Path) -> No
     report = json.loads(evaluate("--scores", out, "--json", "-")[1])
     assert [report[name] for name in figures] == pytest.approx([here[name] for name in figures], abs=1e-6)
     assert report["maps"] == "those of score --maps"
+    code, _, err = evaluate(*how, "--out", out)
+    assert code == TROUBLE
+    assert "holds scores of aedmae_fast.score, which stay" in err
     np.save(out / "02.npy", np.load(out / "02.npy")[:-1])
     report = json.loads(evaluate("--scores", out, "--json", "-")[1])
     assert (report["pixel_auc"], report["maps"]) == (None, "1 of 3 clips have no maps (score --maps)")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import zipfile
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,8 +59,11 @@ def load_state(path: Path, identity: dict[str, Any], unknown: Collection[str] = 
     if not path.is_file():
         raise ResumeError(f"{path}: nothing to resume; leave out --resume to start")
     try:
+        with zipfile.ZipFile(path) as whole:  # PyTorch does not compare the checksums
+            if damaged := whole.testzip():
+                raise ValueError(f"{damaged} is damaged")
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError) as error:
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise ResumeError(f"{path}: not a whole state file ({str(error).splitlines()[0]}); start again") from error
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise ResumeError(f"{path}: not a state of this version; start again in another folder")

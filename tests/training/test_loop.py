@@ -200,6 +200,12 @@ def test_another_run_cannot_be_resumed(tmp_path: Path) -> None:
     other.identity = {"run": "another"}
     with pytest.raises(ResumeError, match="run: was 'test', now 'another'"):
         other.train(resume=True)
+    content = bytearray((tmp_path / "state.pt").read_bytes())
+    content[len(content) // 2] ^= 1  # in a tensor, which PyTorch reads without a word
+    for damaged in (bytes(content), b""):
+        (tmp_path / "state.pt").write_bytes(damaged)
+        with pytest.raises(ResumeError, match="not a whole state file"):
+            trainer(settings, tmp_path).train(resume=True)
     (tmp_path / "state.pt").write_bytes(b"cut")
     with pytest.raises(ResumeError, match="not a whole state file"):
         trainer(settings, tmp_path).train(resume=True)
